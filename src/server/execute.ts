@@ -1,0 +1,214 @@
+/**
+ * Executes the operations of one transaction in their order (rule P2), conflicts as they were settled.
+ *
+ * @module
+ */
+
+import type { Core } from "../plugin/core.ts";
+import type { SyncColumn, SyncTable } from "../plugin/table.ts";
+import { SyncError } from "../protocol/errors.ts";
+import type { Key, Value } from "../protocol/ids.ts";
+import { type AppRow, toAppRow, toStorageValue } from "./column-values.ts";
+import type { Followers } from "./follow.ts";
+import type { LiveRow } from "./judge.ts";
+import type { KnownTable } from "./known-schema.ts";
+import type { LiveRows } from "./live-rows.ts";
+import type { Net } from "./net.ts";
+import type { RowOperation } from "./operations.ts";
+import type { Settled } from "./settle.ts";
+import { deleteRow, insertRow, updateRow } from "./statements.ts";
+
+/** The app's `assign`: values that the server gives to a row that a device inserts, whatever the device wrote there. */
+export type Assign = (table: SyncTable, row: AppRow) => ReadonlyMap<SyncColumn, Value> | undefined;
+
+/** What is executed. */
+export interface ExecutionPlan {
+  readonly operations: readonly RowOperation[];
+  readonly nets: ReadonlyMap<string, Net>;
+  readonly live: LiveRows;
+  readonly settled: ReadonlyMap<string, Settled>;
+  readonly followers: Followers;
+  readonly assign: Assign | undefined;
+}
+
+/** One run through the operations. */
+export interface Execution {
+  /** Executes; answers the error when the device is too old to insert such a row (rule V3). */
+  run(): Core<SyncError<"SCHEMA_MISMATCH"> | undefined>;
+  /** The operation that is being executed, or failed. */
+  readonly operation: RowOperation | undefined;
+  /** What the database said when it failed. */
+  failure: unknown;
+  /** The value that the last statement tried to write. */
+  writtenValue(column: SyncColumn): Value | undefined;
+}
+
+/** Prepares a run. */
+export function createExecution(plan: ExecutionPlan): Execution {
+  const { operations, nets, live, settled, followers, assign } = plan;
+  let current: RowOperation | undefined;
+  let columns: readonly SyncColumn[] = [];
+  let values: readonly Value[] = [];
+
+  const remember = (row: Written): Written => {
+    ({ columns, values } = row);
+    return row;
+  };
+  function* insert(
+    known: KnownTable,
+    key: Key,
+    row: Written,
+    before: LiveRow | undefined,
+  ): Core<SyncError<"SCHEMA_MISMATCH"> | undefined> {
+    const whole = remember(completeRow(known, key, row, before, assign));
+    const lacking = findLackingColumn(known, whole.columns);
+    if (lacking !== undefined) return deviceTooOld(known.table, lacking);
+    yield* insertRow(known.table, key, whole.columns, whole.values);
+    return undefined;
+  }
+  function* settle(net: Net, { plan: decided }: Settled): Core<SyncError<"SCHEMA_MISMATCH"> | undefined> {
+    if (decided.kind === "keep") return undefined;
+    if (decided.kind === "delete") {
+      yield* deleteRow(net.table, net.key);
+      return undefined;
+    }
+    const row = { columns: [...decided.values.keys()], values: [...decided.values.values()] };
+    const before = live.get(net.row);
+    if (before === undefined) return yield* insert(net.known, net.key, row, undefined);
+    remember(row);
+    yield* updateRow(net.table, net.key, row.columns, row.values);
+    return undefined;
+  }
+
+  return {
+    failure: undefined,
+    get operation() {
+      return current;
+    },
+    writtenValue(column) {
+      const at = columns.indexOf(column);
+      return at < 0 ? undefined : (values[at] ?? null);
+    },
+    *run() {
+      for (const operation of operations) {
+        current = operation;
+        const net = nets.get(operation.row) as Net;
+        if (net.kind === "none" || followers.has(operation.row)) continue;
+        const decision = settled.get(operation.row);
+        const before = live.get(operation.row);
+        let fault: SyncError<"SCHEMA_MISMATCH"> | undefined;
+        if (decision !== undefined) {
+          if (operation.index === net.lastIndex) fault = yield* settle(net, decision);
+        } else if (net.kind === "insert" && before !== undefined) {
+          continue; // No conflict, so the row is there as it was written.
+        } else if (operation.kind === "insert") {
+          fault = yield* insert(operation.known, operation.key, operation, before);
+        } else if (operation.kind === "update") {
+          remember(operation);
+          yield* updateRow(operation.table, operation.key, operation.columns, operation.values);
+        } else {
+          yield* deleteRow(operation.table, operation.key);
+        }
+        if (fault !== undefined) return fault;
+      }
+      current = undefined;
+      return undefined;
+    },
+  };
+}
+
+interface Written {
+  readonly columns: readonly SyncColumn[];
+  readonly values: readonly Value[];
+}
+
+/**
+ * A row to be inserted, with what a device does not decide: the app's `assign`; for a row that the same transaction
+ * deleted, read-only and excluded columns as they were; and the app's own defaults for columns the device does not know.
+ */
+function completeRow(
+  known: KnownTable,
+  key: Key,
+  row: Written,
+  before: LiveRow | undefined,
+  assign: Assign | undefined,
+): Written {
+  const { table } = known;
+  const assigned = assign?.(table, { ...toAppRow(table.keyColumns, key), ...toAppRow(row.columns, row.values) });
+  let changed: Map<SyncColumn, Value> | undefined;
+  const set = (column: SyncColumn, value: Value): void => {
+    changed ??= new Map(row.columns.map((each, i) => [each, row.values[i] ?? null]));
+    changed.set(column, value);
+  };
+  if (before !== undefined) {
+    for (const column of table.columns)
+      if (column.readonly || column.excluded) set(column, before.values[column.index] ?? null);
+  }
+  if (assigned !== undefined) for (const [column, value] of assigned) set(column, value);
+  for (const column of ownDefaults(table)) {
+    if (row.columns.includes(column) || changed?.has(column) === true) continue;
+    const make = column.column.defaultFn ?? column.column.onUpdateFn;
+    if (make !== undefined) set(column, toStorageValue(column, make()));
+  }
+  return changed === undefined
+    ? row
+    : {
+        columns: stableColumns(table, changed),
+        values: stableColumns(table, changed).map((column) => changed?.get(column) ?? null),
+      };
+}
+
+const defaults = new WeakMap<SyncTable, readonly SyncColumn[]>();
+
+/** Columns whose default is a function of the app (`$default`, `$onUpdate`), which SQL does not run. */
+function ownDefaults(table: SyncTable): readonly SyncColumn[] {
+  let columns = defaults.get(table);
+  if (columns === undefined) {
+    columns = table.columns.filter(
+      (column) => !column.isKey && (column.column.defaultFn ?? column.column.onUpdateFn) !== undefined,
+    );
+    defaults.set(table, columns);
+  }
+  return columns;
+}
+
+const lists = new WeakMap<SyncTable, Map<string, readonly SyncColumn[]>>();
+
+/** The same list for the same columns, so that its statement is written once. */
+function stableColumns(table: SyncTable, values: ReadonlyMap<SyncColumn, Value>): readonly SyncColumn[] {
+  let byName = lists.get(table);
+  if (byName === undefined) lists.set(table, (byName = new Map()));
+  const columns = table.columns.filter((column) => values.has(column));
+  const name = columns.map((column) => column.index).join();
+  const known = byName.get(name);
+  if (known !== undefined) return known;
+  // The sets of columns that devices write are few; forgotten as a whole when somebody makes up ever new ones.
+  if (byName.size >= 1000) byName.clear();
+  byName.set(name, columns);
+  return columns;
+}
+
+function findLackingColumn(known: KnownTable, columns: readonly SyncColumn[]): SyncColumn | undefined {
+  if (
+    known.others.length === columns.length &&
+    known.others.length === known.table.columns.length - known.table.keyColumns.length
+  )
+    return undefined;
+  return known.table.columns.find(
+    (column) =>
+      !column.isKey &&
+      !column.excluded &&
+      column.notNull &&
+      !column.column.hasDefault &&
+      !known.others.includes(column) &&
+      !columns.includes(column),
+  );
+}
+
+function deviceTooOld(table: SyncTable, column: SyncColumn): SyncError<"SCHEMA_MISMATCH"> {
+  return new SyncError({
+    code: "SCHEMA_MISMATCH",
+    message: `The device does not know column \`${table.key}.${column.key}\`, which a new row must have. Update the app.`,
+    details: { tooOld: "device", table: table.key, column: column.key },
+  });
+}

@@ -1,0 +1,24 @@
+/**
+ * What a server accepts and gives at once.
+ *
+ * @module
+ */
+
+import type { Limits } from "../protocol/handshake.ts";
+
+/** Told to devices at the handshake; a device keeps below it. */
+export const defaultLimits: Limits = {
+  // The same as the handler's, which enforces it.
+  maxRequestBytes: 8 * 1024 * 1024,
+  maxPushTransactions: 1000,
+  maxPageRows: 5000,
+};
+
+/** Bytes of a page, roughly, at which a snapshot's page ends. */
+export const maxPageBytes = 4 * 1024 * 1024;
+
+/** Consecutive transactions of a push that share one database transaction, and operations in it, at most. */
+export const groupLimits = { transactions: 100, operations: 2000 } as const;
+
+/** Entries of the log's tail that may stay unindexed, and how many are indexed in one transaction. */
+export const tailLimits = { entries: 4000, batch: 2000 } as const;

@@ -1,0 +1,311 @@
+/**
+ * Live streams (rules L1–L3). All streams of a database are looked after together: after a commit, one look at the
+ * database serves those whose readers wait. A reader that is slow is given nothing meanwhile, and then everything at once:
+ * a stream holds no more than the one frame that its reader has not taken.
+ *
+ * Two kinds: one carries pages and ends with a code when the device must pull; the other only says that there is more
+ * (tRPC), and goes on.
+ *
+ * @module
+ */
+
+import { type Core, transact } from "../plugin/core.ts";
+import { readMeta } from "../plugin/meta.ts";
+import { metaKeys } from "../plugin/names.ts";
+import { readHead } from "../plugin/oplog.ts";
+import type { SyncDatabase } from "../plugin/sync-database.ts";
+import { hashScopes } from "../protocol/hash.ts";
+import { formatCursor, parseCursor, type Position } from "../protocol/ids.ts";
+import type { LiveEnd } from "../protocol/live.ts";
+import { readDevice, type SchemaCache } from "./devices.ts";
+import { readNews, type StreamNews, type StreamPlace } from "./live-pages.ts";
+import { createReader, createStream, type Stream, type StreamedFrame, type StreamOptions } from "./live-stream.ts";
+import { targetScopes } from "./scopes.ts";
+
+/** The streams of one database. */
+export interface LiveStreams {
+  /** Opens a stream; it begins when it is first read. */
+  open(options: StreamOptions): AsyncIterableIterator<StreamedFrame>;
+  /** Looks for news: something was handled here that no commit tells of. */
+  wake(): void;
+  /** Ends all streams, and those opened later. */
+  close(): void;
+  readonly count: number;
+}
+
+/** What the streams of a database share. */
+export interface LiveOptions {
+  readonly database: SyncDatabase;
+  readonly schemas: SchemaCache;
+  /** Keys of the tables whose commits change what `scopes` answers. */
+  readonly scopesDependOn: ReadonlySet<string>;
+  /** How long a stream is silent, and how old rights may be. */
+  readonly intervalMs: number;
+  readonly now: () => number;
+  readonly onError: (error: unknown) => void;
+}
+
+/** Rows of the log behind which a silent device is taken along, so that its cursor does not fall below the horizon. */
+const maxLag = 1000;
+/** Streams whose rights are asked for at the same time. */
+const askedAtOnce = 16;
+
+/** Creates the streams of a database. Nothing is watched before one is open. */
+export function createLiveStreams(options: LiveOptions): LiveStreams {
+  const { database, schemas, scopesDependOn, intervalMs, now, onError } = options;
+  const streams = new Set<Stream>();
+  let stopWatching: (() => void) | undefined;
+  let isLooking = false;
+  let isWanted = false;
+  let isClosed = false;
+
+  const watch = (): void => {
+    if (stopWatching !== undefined) return;
+    const offCommit = database.onCommit((tables) => {
+      // An empty set says that the tables are not known.
+      const changesRights =
+        scopesDependOn.size > 0 && (tables.size === 0 || [...tables].some((table) => scopesDependOn.has(table)));
+      for (const stream of streams) {
+        stream.isDirty = true;
+        stream.isStale ||= changesRights;
+      }
+      schedule();
+    });
+    const offScopes = database.onScopesChanged((subject) => {
+      for (const stream of streams) if (stream.subject === subject) stream.isStale = true;
+      schedule();
+    });
+    const timer = setInterval(onInterval, Math.max(1, intervalMs / 4));
+    // In Node a timer is an object that can keep the process alive.
+    (timer as { unref?: () => void }).unref?.();
+    stopWatching = () => {
+      offCommit();
+      offScopes();
+      clearInterval(timer);
+      stopWatching = undefined;
+    };
+  };
+
+  const onInterval = (): void => {
+    const time = now();
+    for (const stream of streams) if (time - stream.askedAt >= intervalMs) stream.isStale = true;
+    for (const stream of streams) if (time - stream.sentAt >= intervalMs) beat(stream, time);
+    schedule();
+  };
+
+  const beat = (stream: Stream, time: number): void => {
+    const { place } = stream;
+    if (place !== undefined && stream.carries === "pages" && place.scanned.seq - place.cursor.seq >= maxLag) {
+      stream.place = { ...place, wantsPage: true };
+      stream.isDirty = true;
+    } else if (stream.deliver !== undefined && place !== undefined) {
+      stream.sentAt = time;
+      hand(stream, { frame: { kind: "heartbeat" } });
+    }
+  };
+
+  const schedule = (): void => {
+    isWanted = true;
+    if (isLooking) return;
+    isLooking = true;
+    queueMicrotask(() => void lookAll());
+  };
+
+  const lookAll = async (): Promise<void> => {
+    try {
+      while (isWanted) {
+        isWanted = false;
+        await look();
+      }
+    } catch (error) {
+      onError(error);
+      // The database cannot be read now: nobody is left waiting for news that never come.
+      for (const stream of streams) {
+        if (stream.carries === "pages") end(stream, "pull");
+        else stream.isDirty = true;
+      }
+    } finally {
+      isLooking = false;
+    }
+  };
+
+  const look = async (): Promise<void> => {
+    const stale = [...streams].filter((stream) => stream.deliver !== undefined && stream.isStale);
+    for (let i = 0; i < stale.length; i += askedAtOnce) await Promise.all(stale.slice(i, i + askedAtOnce).map(refresh));
+    // Rights that became stale while others were asked for wait for the next look.
+    const ready = [...streams].filter(
+      (stream) => stream.deliver !== undefined && stream.isDirty && !stream.isStale && stream.place !== undefined,
+    );
+    if (ready.length === 0) return;
+    for (const stream of ready) stream.isDirty = false;
+    const news = await transact(database.connection, "read", () =>
+      readNews(
+        database,
+        schemas,
+        ready.map((stream) => stream.place as StreamPlace),
+      ),
+    );
+    const time = now();
+    ready.forEach((stream, i) => take(stream, news[i] as StreamNews, time));
+  };
+
+  /** Asks what the subject may read; another target than the device's ends a stream of pages. */
+  const refresh = async (stream: Stream): Promise<void> => {
+    stream.isStale = false;
+    stream.askedAt = now();
+    try {
+      const rights = await stream.askRights();
+      const scopes = targetScopes(rights, stream.request.wanted);
+      const { place } = stream;
+      if (place === undefined || hashScopes(scopes) === place.scopesText) return;
+      if (stream.carries === "pages") return end(stream, "pull");
+      stream.place = { ...place, scopes, scopesText: hashScopes(scopes) };
+      hand(stream, { frame: { kind: "poke" }, cursor: formatCursor(place.cursor) });
+    } catch (error) {
+      fail(stream, error);
+    }
+  };
+
+  const take = (stream: Stream, news: StreamNews, time: number): void => {
+    const { place } = stream;
+    if (place === undefined || stream.isOver) return;
+    if (news.kind === "gap") {
+      if (stream.carries === "pages") return end(stream, "pull");
+      stream.place = { ...place, cursor: news.head, scanned: news.head };
+      return hand(stream, { frame: { kind: "poke" }, cursor: formatCursor(news.head) });
+    }
+    const { lastTx, ackedTx } = news;
+    if (news.kind === "nothing") {
+      stream.place = { ...place, scanned: news.scanned, lastTx, ackedTx };
+      return;
+    }
+    stream.place = {
+      ...place,
+      cursor: news.to,
+      scanned: news.to,
+      lastTx,
+      ackedTx,
+      wantsPage: false,
+      wantsOutcomes: false,
+    };
+    stream.sentAt = time;
+    hand(stream, { frame: stream.carries === "pages" ? news.page : { kind: "poke" }, cursor: formatCursor(news.to) });
+  };
+
+  const hand = (stream: Stream, value: StreamedFrame): void => {
+    const { deliver } = stream;
+    stream.deliver = undefined;
+    stream.fail = undefined;
+    deliver?.({ done: false, value });
+  };
+
+  /** Ends a stream with a code, now or when its reader comes. */
+  const end = (stream: Stream, reason: LiveEnd): void => {
+    if (stream.isOver) return;
+    const { deliver } = stream;
+    if (deliver === undefined) {
+      // Its reader hears of it when it comes; nobody looks after the stream until then.
+      stream.ending ??= reason;
+      forget(stream);
+      return;
+    }
+    leave(stream);
+    deliver({ done: false, value: { frame: { kind: "end", reason } } });
+  };
+
+  const fail = (stream: Stream, error: unknown): void => {
+    const reject = stream.fail;
+    leave(stream);
+    reject?.(error);
+  };
+
+  const leave = (stream: Stream): void => {
+    stream.isOver = true;
+    stream.deliver = undefined;
+    stream.fail = undefined;
+    forget(stream);
+  };
+
+  const forget = (stream: Stream): void => {
+    streams.delete(stream);
+    if (streams.size === 0) stopWatching?.();
+  };
+
+  /** Finds where a stream begins; answers what it says first, if anything. */
+  const begin = async (stream: Stream): Promise<StreamedFrame | undefined> => {
+    // Watched from before its rights are asked for: what changes meanwhile is noticed.
+    watch();
+    streams.add(stream);
+    stream.askedAt = now();
+    stream.sentAt = now();
+    const scopes = targetScopes(await stream.askRights(), stream.request.wanted);
+    const place = await transact(database.connection, "read", () => findPlace(stream, scopes));
+    if (stream.isOver) return undefined;
+    if (place.fits || stream.carries === "pokes") stream.place = place.place;
+    stream.isDirty = true;
+    if (place.fits) return undefined;
+    if (stream.carries === "pokes") return { frame: { kind: "poke" }, cursor: formatCursor(place.place.cursor) };
+    leave(stream);
+    return { frame: { kind: "end", reason: "pull" } };
+  };
+
+  return {
+    open(opened) {
+      const stream = createStream(opened);
+      return createReader(stream, { begin, schedule, leave, isClosed: () => isClosed });
+    },
+    wake() {
+      if (streams.size === 0) return;
+      for (const stream of streams) stream.isDirty = true;
+      schedule();
+    },
+    close() {
+      isClosed = true;
+      for (const stream of streams) end(stream, "shutdown");
+    },
+    get count() {
+      return streams.size;
+    },
+  };
+}
+
+/** Where a stream stands at first, and whether that is where its device stands (rule A1). */
+function* findPlace(
+  stream: Stream,
+  scopes: readonly string[],
+): Core<{ readonly place: StreamPlace; readonly fits: boolean }> {
+  const { request, subject, limit } = stream;
+  const { deviceId, schema } = request;
+  const { lastTx, ackedTx } = yield* readDevice(deviceId, subject);
+  const head = yield* readHead();
+  const epoch = yield* readMeta(metaKeys.epoch);
+  const cursor: Position | undefined = request.cursor === undefined ? undefined : parseCursor(request.cursor);
+  const at = cursor ?? head;
+  const scopesText = hashScopes(scopes);
+  const heldText = typeof request.held === "string" ? request.held : hashScopes(request.held);
+  // Something was handled since the device's last page, perhaps without leaving a trace in the log.
+  const isBehind = lastTx.number > request.ackedTx;
+  const place = {
+    deviceId,
+    scopes,
+    scopesText,
+    schema,
+    limit,
+    cursor: at,
+    scanned: at,
+    lastTx,
+    ackedTx,
+    wantsPage: isBehind,
+    wantsOutcomes: isBehind,
+  };
+  const isOurs = request.epoch === undefined || request.epoch === epoch;
+  return {
+    place,
+    fits:
+      cursor !== undefined &&
+      isOurs &&
+      heldText === scopesText &&
+      schema === request.baseSchema &&
+      cursor.seq <= head.seq,
+  };
+}

@@ -1,0 +1,126 @@
+/**
+ * What became of transactions that were merged or rejected, kept until the device has acknowledged them (rules P10, I5),
+ * and what judging its later ones needs: notes of what the database made of its values (P5), and the keys of rows whose
+ * insert was refused (P8).
+ *
+ * @module
+ */
+
+import { all, type Core, each, first, run } from "../plugin/core.ts";
+import { serverTables } from "../plugin/sqlite/server-ddl.ts";
+import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
+import type { DeviceId, Value } from "../protocol/ids.ts";
+import type { Outcome } from "../protocol/outcome.ts";
+
+/** Stores an outcome, in the transaction that it speaks of. */
+export function* writeOutcome(deviceId: DeviceId, outcome: Outcome): Core<void> {
+  yield* run(
+    `INSERT INTO ${serverTables.outcomes} (device_id, number, body) VALUES (?, ?, ?) ON CONFLICT (device_id, number) DO UPDATE SET body = excluded.body`,
+    [deviceId, outcome.number, encodeCbor(outcome)],
+  );
+}
+
+/** The outcomes that a device has not acknowledged, oldest first. */
+export function* readOutcomes(deviceId: DeviceId): Core<readonly Outcome[]> {
+  const rows = yield* all(`SELECT body FROM ${serverTables.outcomes} WHERE device_id = ? ORDER BY number`, [deviceId]);
+  // Written by writeOutcome alone, so its form is known.
+  return rows.map(([body]) => decodeCbor(body as Uint8Array) as Outcome);
+}
+
+/**
+ * Drops what a device has acknowledged. The caller has checked that the acknowledgement came with a cursor that the log
+ * vouches for and does not run ahead of what was handled (rule I5).
+ *
+ * Notes are kept for one acknowledgement more: a transaction that was written before its page came still says what the
+ * user saw then. A lost note costs a false conflict and nothing else.
+ */
+export function* acknowledge(deviceId: DeviceId, ackedBefore: number, ackedTx: number): Core<void> {
+  yield* run(`UPDATE ${serverTables.devices} SET acked_tx = ? WHERE device_id = ? AND acked_tx < ?`, [
+    ackedTx,
+    deviceId,
+    ackedTx,
+  ]);
+  yield* run(`DELETE FROM ${serverTables.outcomes} WHERE device_id = ? AND number <= ?`, [deviceId, ackedTx]);
+  yield* run(`DELETE FROM ${serverTables.rejectedKeys} WHERE device_id = ? AND number <= ?`, [deviceId, ackedTx]);
+  yield* run(`DELETE FROM ${serverTables.notes} WHERE device_id = ? AND number <= ?`, [deviceId, ackedBefore]);
+}
+
+/** What the database made of a value that a device wrote (rule P5). */
+export interface Note {
+  readonly column: string;
+  readonly wrote: Value;
+  readonly stored: Value;
+}
+
+/** The notes of one row of a device. */
+export function* readNotes(deviceId: DeviceId, table: string, rowKey: string): Core<readonly Note[]> {
+  const rows = yield* all(
+    `SELECT col, wrote, stored FROM ${serverTables.notes} WHERE device_id = ? AND tbl = ? AND row_key = ?`,
+    [deviceId, table, rowKey],
+  );
+  return rows.map(([column, wrote, stored]) => ({
+    column: String(column),
+    wrote: wrote ?? null,
+    stored: stored ?? null,
+  }));
+}
+
+/** Whether a device has any notes; most have none, and then no row is asked about. */
+export function* hasNotes(deviceId: DeviceId): Core<boolean> {
+  return (yield* first(`SELECT 1 FROM ${serverTables.notes} WHERE device_id = ? LIMIT 1`, [deviceId])) !== undefined;
+}
+
+/** Writes notes, the newest of each column over the older one. */
+export function* writeNotes(
+  deviceId: DeviceId,
+  number: number,
+  notes: readonly (Note & { readonly table: string; readonly rowKey: string })[],
+): Core<void> {
+  yield* each(
+    `INSERT INTO ${serverTables.notes} (device_id, tbl, row_key, col, number, wrote, stored) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (device_id, tbl, row_key, col) DO UPDATE SET number = excluded.number, wrote = excluded.wrote, stored = excluded.stored`,
+    notes.map((note) => [deviceId, note.table, note.rowKey, note.column, number, note.wrote, note.stored]),
+  );
+}
+
+/** Remembers rows whose insert was refused (rule P8). */
+export function* writeRejectedKeys(
+  deviceId: DeviceId,
+  number: number,
+  rows: readonly { readonly table: string; readonly rowKey: string }[],
+): Core<void> {
+  yield* each(
+    `INSERT INTO ${serverTables.rejectedKeys} (device_id, tbl, row_key, number) VALUES (?, ?, ?, ?)
+ON CONFLICT (device_id, tbl, row_key) DO UPDATE SET number = excluded.number`,
+    rows.map((row) => [deviceId, row.table, row.rowKey, number]),
+  );
+}
+
+/** Forgets such rows, once they are there after all. */
+export function* forgetRejectedKeys(
+  deviceId: DeviceId,
+  rows: readonly { readonly table: string; readonly rowKey: string }[],
+): Core<void> {
+  yield* each(
+    `DELETE FROM ${serverTables.rejectedKeys} WHERE device_id = ? AND tbl = ? AND row_key = ?`,
+    rows.map((row) => [deviceId, row.table, row.rowKey]),
+  );
+}
+
+/** The rows whose insert by this device was refused and not acknowledged yet, with the transaction that was refused. */
+export function* readRejectedKeys(deviceId: DeviceId): Core<ReadonlyMap<string, number>> {
+  const rows = yield* all(`SELECT tbl, row_key, number FROM ${serverTables.rejectedKeys} WHERE device_id = ?`, [
+    deviceId,
+  ]);
+  return new Map(rows.map(([table, rowKey, number]) => [rejectedName(String(table), String(rowKey)), Number(number)]));
+}
+
+/** Looks a row up among {@link readRejectedKeys}. */
+export function rejectedIn(rejected: ReadonlyMap<string, number>, table: string, rowKey: string): number | undefined {
+  return rejected.size === 0 ? undefined : rejected.get(rejectedName(table, rowKey));
+}
+
+/** How {@link readRejectedKeys} names a row. */
+export function rejectedName(table: string, rowKey: string): string {
+  return `${table}\n${rowKey}`;
+}

@@ -1,0 +1,268 @@
+import { describe, expect, test } from "vitest";
+import { makeEpoch } from "../protocol/ids.ts";
+import { drivers, newTodo, one, openPair, type ServerFixtureOptions, someRows } from "../testing/server-fixture.ts";
+
+const all = ["list:a", "list:b", "list:gone", "everyone", "user:ann", "user:bob"];
+const todo = newTodo;
+const rows = someRows;
+const open = (options: ServerFixtureOptions = {}): ReturnType<typeof openPair> =>
+  openPair(options, { read: all, write: all });
+
+describe.each(drivers)("push over %s", (driver) => {
+  test("P10: transactions are applied in order, each whole, and lastTx moves with their effects", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    const first = device.tx(
+      device.insert("todos", "n1", todo),
+      device.insert("comments", "k1", { todoId: "n1", body: "Hi" }),
+    );
+    const second = device.tx(
+      device.update("todos", "n1", { title: ["New", "Newer"], done: [0, 1] }),
+      device.delete("todos", "t2", device.row("todos", "t2") ?? {}),
+    );
+    const answer = await device.push(first, second);
+    expect(answer).toMatchObject({ kind: "ok", lastTx: { number: 2, stamp: second.stamp } });
+    await device.pull();
+    expect(device.lastTx).toEqual({ number: 2, stamp: second.stamp });
+    expect(device.row("todos", "n1")).toMatchObject({ title: "Newer", done: 1 });
+    expect(device.row("todos", "t2")).toBeUndefined();
+    expect(device.row("comments", "k1")).toMatchObject({ todoId: "n1" });
+    expect(device.outcomes).toEqual([]);
+  });
+
+  test("P3: what was handled is skipped, and a gap is told", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    const first = device.tx(device.insert("todos", "n1", todo));
+    const second = device.tx(device.update("todos", "n1", { title: ["New", "Newer"] }));
+    const third = device.tx(device.update("todos", "n1", { title: ["Newer", "Newest"] }));
+    await device.push(first);
+    expect(await device.push(third)).toMatchObject({ kind: "gap", lastTx: { number: 1, stamp: first.stamp } });
+    await device.push(first, second);
+    await device.push(first, second, third);
+    await server.run(`UPDATE todos SET title = 'Other' WHERE id = 'n1'`);
+    expect(await device.push(first, second, third)).toMatchObject({ kind: "ok", lastTx: { number: 3 } });
+    expect(await one(server, `SELECT title FROM todos WHERE id = 'n1'`)).toBe("Other");
+  });
+
+  test("P9: a refused transaction leaves nothing and holds back none of those behind it", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    const outcomes = await device.sync(
+      device.tx(device.insert("todos", "n1", todo)),
+      device.tx(
+        device.update("todos", "t1", { title: ["One", "Uno"] }),
+        device.insert("todos", "n2", { ...todo, title: "forbidden" }),
+      ),
+      device.tx(device.insert("todos", "n3", { ...todo, listId: "gone" })),
+      device.tx(device.insert("todos", "n4", todo)),
+    );
+    expect(outcomes).toMatchObject([
+      {
+        number: 2,
+        status: "rejected",
+        code: "CONSTRAINT",
+        operation: { index: 1, table: "todos", kind: "insert", key: ["n2"] },
+      },
+      { number: 3, status: "rejected", code: "CONSTRAINT" },
+    ]);
+    expect(device.rows("todos").map((row) => row["id"])).toEqual(expect.arrayContaining(["n1", "n4"]));
+    expect(device.row("todos", "t1")).toMatchObject({ title: "One" });
+    expect(device.row("todos", "n2")).toBeUndefined();
+  });
+
+  test("P2: foreign keys are judged at the end of a transaction, whatever the order of its operations", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    const outcomes = await device.sync(
+      device.tx(device.insert("todos", "n1", todo)),
+      device.tx(device.insert("comments", "k1", { todoId: "n2", body: "early" }), device.insert("todos", "n2", todo)),
+      device.tx(device.insert("todos", "n3", todo)),
+    );
+    expect(outcomes).toEqual([]);
+    expect(device.row("comments", "k1")).toBeDefined();
+    expect(device.row("todos", "n3")).toBeDefined();
+  });
+
+  test("I4: another transaction under a number that was handled is a fork", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    const first = device.tx(device.insert("todos", "n1", todo));
+    await device.push(first);
+    const other = { ...first, stamp: first.stamp + 77, operations: [device.insert("todos", "n9", todo)] };
+    expect((await device.push(other)).kind).toBe("forked");
+    const next = device.message([device.tx(device.insert("todos", "n2", todo))], { previous: { number: 1, stamp: 5 } });
+    expect((await server.service.push(device.caller, next)).kind).toBe("forked");
+    expect(await one(server, `SELECT count(*) FROM todos WHERE id IN ('n2', 'n9')`)).toBe(0);
+  });
+
+  test("P7: a deleted parent takes its children along, whose own deletes are not judged", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    const seen = {
+      c: device.row("comments", "c1") ?? {},
+      r: device.row("replies", "r1") ?? {},
+      t: device.row("todos", "t1") ?? {},
+    };
+    await server.run(`UPDATE replies SET body = 'Changed meanwhile' WHERE id = 'r1'`);
+    const outcomes = await device.sync(
+      device.tx(
+        device.delete("replies", "r1", seen.r),
+        device.delete("comments", "c1", seen.c),
+        device.delete("todos", "t1", seen.t),
+      ),
+    );
+    expect(outcomes).toEqual([]);
+    expect(await one(server, `SELECT count(*) FROM replies WHERE id = 'r1'`)).toBe(0);
+  });
+
+  test("P12: an `authorize` that throws changes nothing of its transaction, and those before it are handled", async () => {
+    const { server, device } = await open({ driver });
+    await using _ = server;
+    let isDown = true;
+    const service = {
+      ...device.caller,
+      authorize: async ({ number }: { readonly number: number }) => {
+        if (number === 2 && isDown) throw new Error("The directory does not answer.");
+        return undefined;
+      },
+    };
+    const message = device.message([1, 2, 3].map((i) => device.tx(device.insert("todos", `n${i}`, todo))));
+    await expect(server.service.push(service, message)).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    expect(await one(server, `SELECT count(*) FROM todos WHERE id LIKE 'n%'`)).toBe(1);
+    isDown = false;
+    expect(await server.service.push(service, message)).toMatchObject({ kind: "ok", lastTx: { number: 3 } });
+  });
+});
+
+describe("rights that change meanwhile", () => {
+  test("P9: a commit to what decides them, between asking and applying, is asked about again", async () => {
+    const { server, device } = await open({ scopesDependOn: new Set(["lists"]) });
+    await using _ = server;
+    let asked = 0;
+    const caller = {
+      ...device.caller,
+      scopes: async () => {
+        const granted = await device.caller.scopes();
+        if (++asked === 1) {
+          server.grants.set("ann", { read: ["list:a"], write: [] });
+          await server.run(`UPDATE lists SET owner_id = 'bob' WHERE id = 'a'`);
+        }
+        return granted;
+      },
+    };
+    await server.service.push(
+      caller,
+      device.message([device.tx(device.update("todos", "t1", { title: ["One", "Uno"] }))]),
+    );
+    expect(asked).toBe(2);
+    expect(await one(server, `SELECT title FROM todos WHERE id = 't1'`)).toBe("One");
+    asked = 0;
+    const page = await server.service.pull(caller, device.request({ held: device.held }));
+    expect(page).toMatchObject({ scopes: ["list:a"] });
+  });
+});
+
+describe("empty ranges and lost state", () => {
+  test("an empty range moves lastTx and does nothing", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const range = { ...device.tx(), from: 1, number: 5, stamp: 0 };
+    expect(await device.push(range)).toMatchObject({ kind: "ok", lastTx: { number: 5, stamp: 0 } });
+  });
+
+  test("I3: a server that lost handled transactions is told from its answer, and gets them again, judged by value", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const first = device.tx(device.insert("todos", "n1", todo));
+    await device.sync(first);
+    await server.run(`UPDATE _sync_devices SET last_tx = 0, last_stamp = 0, last_seq = 0`);
+    const second = device.tx(device.insert("todos", "n2", todo));
+    expect(await device.push(second)).toMatchObject({ kind: "gap", lastTx: { number: 0 } });
+    expect(await device.push(first, second)).toMatchObject({ kind: "ok", lastTx: { number: 2 } });
+    expect(await one(server, `SELECT count(*) FROM todos WHERE id IN ('n1', 'n2')`)).toBe(2);
+  });
+
+  test("I3: a device whose record was lost is registered by its push", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    await server.run(`DELETE FROM _sync_devices`);
+    expect(await device.push(device.tx(device.insert("todos", "n1", todo)))).toMatchObject({ kind: "ok" });
+    expect(await one(server, `SELECT subject FROM _sync_devices`)).toBe("ann");
+  });
+
+  test("a foreign epoch and an unknown schema are answered before anything is written", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const tx = device.tx(device.insert("todos", "n1", todo));
+    expect(await server.service.push(device.caller, device.message([tx], { epoch: makeEpoch() }))).toMatchObject({
+      kind: "reset",
+      reason: "EPOCH_CHANGED",
+    });
+    expect(await device.push({ ...tx, schema: "0123456789abcdef" })).toMatchObject({ kind: "need-schema" });
+    expect(await one(server, `SELECT count(*) FROM todos WHERE id = 'n1'`)).toBe(0);
+  });
+
+  test("a hundred and more transactions of one push are applied in their order", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const txs = [device.tx(device.insert("todos", "n1", { ...todo, rank: 0 }))];
+    for (let i = 1; i < 250; i++) txs.push(device.tx(device.update("todos", "n1", { rank: [i - 1, i] })));
+    expect(await device.sync(...txs)).toEqual([]);
+    expect(device.row("todos", "n1")).toMatchObject({ rank: 249 });
+    expect(device.lastTx.number).toBe(250);
+  });
+
+  test("C5: what strangers wrote before a push is closed apart from it, and a push carries its device's time", async () => {
+    const { server, device } = await open({ now: () => 1_000_000 });
+    await using _ = server;
+    await device.push({ ...device.tx(device.insert("todos", "n1", todo)), hlc: 4321 });
+    const times = (await server.all(`SELECT mask FROM _sync_log WHERE t = 0 ORDER BY seq DESC LIMIT 1`)).map(
+      ([hlc]) => hlc,
+    );
+    expect(times).toEqual([4321]);
+  });
+
+  test("P11: a device's clock that runs ahead is bounded by the server's", async () => {
+    const { server, device } = await open({ now: () => 1_000_000 });
+    await using _ = server;
+    await device.push({ ...device.tx(device.insert("todos", "n1", todo)), hlc: Number.MAX_SAFE_INTEGER });
+    expect(Number(await one(server, `SELECT mask FROM _sync_log WHERE t = 0 ORDER BY seq DESC LIMIT 1`))).toBeLessThan(
+      1_100_000 * 1024,
+    );
+  });
+});
+
+describe("faults of the database", () => {
+  test("P12: a locked database changes nothing", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const tx = device.tx(device.insert("todos", "n1", todo));
+    const { connection } = server.database;
+    const busy = Object.assign(new Error("database is locked"), { code: "SQLITE_BUSY" });
+    const transaction = connection.transaction as (...args: unknown[]) => unknown;
+    let calls = 0;
+    Object.assign(connection, {
+      transaction: (...args: unknown[]) => {
+        if (args[0] === "write" && ++calls === 1) throw busy;
+        return transaction.apply(connection, args);
+      },
+    });
+    await expect(device.push(tx)).rejects.toBe(busy);
+    expect(await device.push(tx)).toMatchObject({ kind: "ok", lastTx: { number: 1 } });
+  });
+
+  test("a trigger that rolls the whole transaction back spoils only the one at fault", async () => {
+    const trigger = `CREATE TRIGGER stop BEFORE INSERT ON todos WHEN NEW.title = 'stop' BEGIN SELECT RAISE(ROLLBACK, 'stopped'); END`;
+    const { server, device } = await open({ sql: [...rows, trigger] });
+    await using _ = server;
+    const outcomes = await device.sync(
+      device.tx(device.insert("todos", "n1", todo)),
+      device.tx(device.insert("todos", "n2", { ...todo, title: "stop" })),
+      device.tx(device.insert("todos", "n3", todo)),
+    );
+    expect(outcomes).toMatchObject([{ number: 2, code: "CONSTRAINT" }]);
+    expect(device.row("todos", "n1")).toBeDefined();
+    expect(device.row("todos", "n3")).toBeDefined();
+  });
+});

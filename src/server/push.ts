@@ -1,0 +1,230 @@
+/**
+ * A push, inside the database: what is to be handled of it, and groups of consecutive transactions handled in one database
+ * transaction, each under a savepoint of its own (rules P3, P10, I4).
+ *
+ * @module
+ */
+
+import { type Core, run } from "../plugin/core.ts";
+import { closeTransaction, readHead, tablesSince } from "../plugin/oplog.ts";
+import type { SyncDatabase } from "../plugin/sync-database.ts";
+import type { SyncTable } from "../plugin/table.ts";
+import type { Resolver } from "../protocol/conflict.ts";
+import type { SyncError } from "../protocol/errors.ts";
+import { hlcBounded } from "../protocol/hlc.ts";
+import type { DeviceId, TxRef } from "../protocol/ids.ts";
+import type { PushRequest, PushTransaction } from "../protocol/push.ts";
+import { type ApplyContext, applyTransaction, type Verdict } from "./apply.ts";
+import { appendMarker } from "./declaration.ts";
+import { type DeviceRecord, readDevice, type SchemaCache, writeLastTx } from "./devices.ts";
+import type { Assign } from "./execute.ts";
+import type { KnownSchema } from "./known-schema.ts";
+import type { OperationReader, ReadTransaction, Refusal, RowOperation } from "./operations.ts";
+import { hasNotes, readRejectedKeys } from "./outcomes.ts";
+import { createRecorder, type Recorder } from "./record.ts";
+import { areStale, type AskedRights } from "./scopes.ts";
+
+/** Who pushes, with what. */
+export interface PushContext {
+  readonly database: SyncDatabase;
+  readonly deviceId: DeviceId;
+  readonly subject: string;
+  readonly rights: AskedRights;
+  /** Keys of the tables whose commits may change the rights. */
+  readonly scopesDependOn: ReadonlySet<string>;
+  readonly schemas: ReadonlyMap<string, KnownSchema>;
+  readonly reader: OperationReader;
+  /** Transactions that the app's `authorize` refused, by number. */
+  readonly refusals: ReadonlyMap<number, Refusal>;
+  readonly isCascading: boolean;
+  readonly assign: Assign | undefined;
+  readonly onError: (error: unknown) => void;
+  readonly now: () => number;
+  /** The server's next time on the hybrid logical clock. */
+  readonly nextHlc: () => number;
+}
+
+/** What a push meets before anything is written. */
+export type Preparation =
+  | { readonly kind: "need-schema" }
+  | { readonly kind: "forked" }
+  | { readonly kind: "ready"; readonly device: DeviceRecord; readonly schemas: ReadonlyMap<string, KnownSchema> };
+
+/** Reads the device's record and the schemas of what is left to be handled. */
+export function* preparePush(request: PushRequest, subject: string, schemas: SchemaCache): Core<Preparation> {
+  const device = yield* readDevice(request.deviceId, subject);
+  if (isForked(request, device)) return { kind: "forked" };
+  const known = new Map<string, KnownSchema>();
+  for (const tx of request.txs) {
+    if (tx.number <= device.lastTx.number || known.has(tx.schema)) continue;
+    const schema = yield* schemas.read(tx.schema);
+    if (schema === undefined) return { kind: "need-schema" };
+    known.set(tx.schema, schema);
+  }
+  return { kind: "ready", device, schemas: known };
+}
+
+/**
+ * How a group is handled. `together`: one after the other. `alone`: a single transaction, with foreign keys checked at
+ * its commit. `refuse`: a single transaction whose commit the database refused.
+ */
+export type GroupMode = "together" | "alone" | "refuse";
+
+/**
+ * How far a group came. `done`: all of it. `alone`: the transaction at `next` wants a database transaction of its own.
+ * `stale`: rights may have changed since they were asked for. The others end the push.
+ */
+export interface GroupResult {
+  readonly end: "done" | "alone" | "gap" | "need" | "forked" | "mismatch" | "stale";
+  readonly error?: SyncError<"SCHEMA_MISMATCH">;
+  /** Index of the first transaction of the group that was not handled. */
+  readonly next: number;
+  readonly lastTx: TxRef;
+  readonly ackedTx: number;
+  /** Whether anything was handled, if only refused. */
+  readonly hasHandled: boolean;
+  /** Whether rows were changed, and in which tables, cascades and triggers included; empty when there are too many to tell. */
+  readonly wrote: boolean;
+  readonly tables: ReadonlySet<string>;
+  /** The log's head. */
+  readonly head: number;
+}
+
+/** Handles consecutive transactions in the database transaction that is open. */
+export function* pushGroup(
+  context: PushContext,
+  request: PushRequest,
+  txs: readonly PushTransaction[],
+  mode: GroupMode,
+): Core<GroupResult> {
+  const { deviceId, subject, database } = context;
+  // Looked at again: the record may have moved since the push was prepared.
+  const device = yield* readDevice(deviceId, subject);
+  let { lastTx } = device;
+  let schema: string | undefined;
+  let start = 0;
+  let lastTime = 0;
+  const result = (end: GroupResult["end"], next: number): GroupResult => ({
+    end,
+    next,
+    lastTx,
+    ackedTx: device.ackedTx,
+    hasHandled: false,
+    wrote: false,
+    tables: noTables,
+    head: 0,
+  });
+  if (isForked(request, device)) return result("forked", 0);
+  if (yield* areStale(database, context.rights, context.scopesDependOn)) return result("stale", 0);
+  if (mode === "alone") yield* run("PRAGMA defer_foreign_keys = ON");
+
+  const recorder = createRecorder(context, yield* hasNotes(deviceId), new Map(yield* readRejectedKeys(deviceId)));
+  let stop: GroupResult | undefined;
+  for (let i = 0; i < txs.length; i++) {
+    const tx = txs[i] as PushTransaction;
+    if (tx.number <= lastTx.number) continue; // P3: it was handled.
+    if ((tx.from ?? tx.number) > lastTx.number + 1) {
+      stop = result("gap", i);
+      break;
+    }
+    // C5: what strangers left open is not this device's.
+    if (schema === undefined) {
+      yield* closeTransaction(database, context.nextHlc());
+      start = (yield* readHead()).seq;
+    }
+    const handled = yield* handle(context, recorder, tx, mode);
+    if (handled !== undefined) {
+      stop = { ...result(handled.end, i), ...(handled.error === undefined ? {} : { error: handled.error }) };
+      break;
+    }
+    lastTx = { number: tx.number, stamp: tx.stamp };
+    lastTime = hlcBounded(tx.hlc, context.now());
+    schema = tx.schema;
+  }
+  const end = stop ?? result("done", txs.length);
+  if (schema === undefined) return end;
+  yield* closeTransaction(database, lastTime);
+  const wrote = (yield* readHead()).seq > start;
+  // Streams in other processes see that the head moved, also where everything was refused.
+  if (!wrote) yield* appendMarker(context.nextHlc());
+  // P10: in the same database transaction as the effects.
+  const head = yield* readHead();
+  yield* writeLastTx(deviceId, subject, { lastTx, lastSeq: head.seq, schema, nowMs: context.now() });
+  const tables = wrote ? yield* tablesSince(database, start, manyEntries) : undefined;
+  return { ...end, hasHandled: true, wrote, tables: tables ?? noTables, head: head.seq };
+}
+
+/** Rule I4: another transaction was handled under a number that this message names. */
+function isForked(request: PushRequest, device: DeviceRecord): boolean {
+  const { number, stamp } = device.lastTx;
+  const said = request.previous.number === number ? request.previous : request.txs.find((tx) => tx.number === number);
+  return said !== undefined && said.stamp !== stamp;
+}
+
+/** Handles one transaction; answers why it was left, with nothing of it in the database. */
+function* handle(
+  context: PushContext,
+  recorder: Recorder,
+  tx: PushTransaction,
+  mode: GroupMode,
+): Core<{ readonly end: "alone" | "need" | "mismatch"; readonly error?: SyncError<"SCHEMA_MISMATCH"> } | undefined> {
+  const clientTime = hlcBounded(tx.hlc, context.now());
+  const read = context.reader.read(tx, context.schemas.get(tx.schema) as KnownSchema);
+  if (read.kind === "mismatch") return { end: "mismatch", error: read.error };
+  const verdict: Verdict =
+    mode === "refuse"
+      ? { kind: "refused", refusal: broken(read.operations), live: noRows }
+      : yield* judge(context, recorder, tx, clientTime, read);
+  switch (verdict.kind) {
+    case "mismatch":
+      return { end: "mismatch", error: verdict.error };
+    case "need":
+      return { end: "need" };
+    case "deferred":
+      if (mode !== "alone") return { end: "alone" };
+      // Alone, and refused at a statement all the same: such a key is checked at once, whatever was asked for.
+      yield* recorder.refuse(tx, read.operations, broken(read.operations), noRows);
+      return undefined;
+    case "refused":
+      yield* recorder.refuse(tx, read.operations, verdict.refusal, verdict.live);
+      return undefined;
+    case "applied":
+      yield* recorder.keep(tx, verdict);
+      // P11: with the device's time, where somebody asks for it; else the group is closed as one.
+      if (read.operations.some(({ table }) => needsTimes(table))) yield* closeTransaction(context.database, clientTime);
+      return undefined;
+  }
+}
+
+function* judge(
+  context: PushContext,
+  recorder: Recorder,
+  tx: PushTransaction,
+  clientTime: number,
+  read: Exclude<ReadTransaction, { kind: "mismatch" }>,
+): Core<Verdict> {
+  const refusal = read.kind === "refused" ? read.refusal : context.refusals.get(tx.number);
+  if (refusal !== undefined) return { kind: "refused", refusal, live: noRows };
+  if (read.operations.length === 0) return nothing;
+  const apply: ApplyContext = { ...context, clientTime, hasNotes: recorder.hasNotes, rejected: recorder.rejected };
+  return yield* applyTransaction(apply, read.operations);
+}
+
+/** What the database refuses as a whole, at the commit or over a foreign key, it does not blame on an operation. */
+function broken(operations: readonly RowOperation[]): Refusal {
+  const tables = [...new Set(operations.map(({ table }) => `\`${table.key}\``))].join(", ");
+  return {
+    code: "CONSTRAINT",
+    message: `The transaction would break a constraint of the database. It writes ${tables}.`,
+  };
+}
+
+function needsTimes(table: SyncTable): boolean {
+  return (table.conflict as Resolver<unknown> | undefined)?.needs.times === true;
+}
+
+const manyEntries = 100_000;
+const noTables: ReadonlySet<string> = new Set<string>();
+const noRows: ReadonlyMap<string, never> = new Map<string, never>();
+/** Discarded by the app, or handled under other numbers: nothing happens (see `PushTransaction.from`). */
+const nothing: Verdict = { kind: "applied", conflicts: [], notes: [], inserted: [] };

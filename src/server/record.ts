@@ -1,0 +1,128 @@
+/**
+ * Writes down what became of a device's transactions, in the database transaction that holds their effects: outcomes (P10),
+ * notes (P5) and the keys of refused inserts (P8).
+ *
+ * @module
+ */
+
+import type { Core } from "../plugin/core.ts";
+import type { DeviceId } from "../protocol/ids.ts";
+import { keyText } from "../protocol/key.ts";
+import type { Outcome } from "../protocol/outcome.ts";
+import type { PushTransaction } from "../protocol/push.ts";
+import type { Verdict } from "./apply.ts";
+import { type LiveRows, parentKeyOf, readLiveRows } from "./live-rows.ts";
+import { foldOperations } from "./net.ts";
+import type { Refusal, RowOperation } from "./operations.ts";
+import {
+  forgetRejectedKeys,
+  rejectedIn,
+  rejectedName,
+  writeNotes,
+  writeOutcome,
+  writeRejectedKeys,
+} from "./outcomes.ts";
+import type { Rights } from "./scopes.ts";
+import { serverVersion } from "./settle.ts";
+
+/** Records the transactions of one group. */
+export interface Recorder {
+  /** Whether the device has any notes. */
+  readonly hasNotes: boolean;
+  /** Rows whose insert by this device was refused. */
+  readonly rejected: ReadonlyMap<string, number>;
+  /** A transaction that is in the database now, as written or merged. */
+  keep(tx: PushTransaction, verdict: Extract<Verdict, { kind: "applied" }>): Core<void>;
+  /** A transaction that is refused for good. `live`: its rows, if they were read. */
+  refuse(tx: PushTransaction, operations: readonly RowOperation[], refusal: Refusal, live: LiveRows): Core<void>;
+}
+
+/** Creates the recorder of a group. `rejected` is its own from now on. */
+export function createRecorder(
+  device: { readonly deviceId: DeviceId; readonly rights: Rights },
+  deviceHasNotes: boolean,
+  rejected: Map<string, number>,
+): Recorder {
+  const { deviceId, rights } = device;
+  let isNoted = deviceHasNotes;
+  return {
+    get hasNotes() {
+      return isNoted;
+    },
+    rejected,
+    *keep(tx, { conflicts, notes, inserted }) {
+      if (conflicts.length > 0)
+        yield* writeOutcome(deviceId, { status: "merged", number: tx.number, stamp: tx.stamp, conflicts });
+      if (notes.length > 0) yield* writeNotes(deviceId, tx.number, notes);
+      isNoted ||= notes.length > 0;
+      if (rejected.size === 0) return;
+      // A row that is there after all depends on nothing any more.
+      const revived = inserted
+        .map((net) => ({ table: net.table.key, rowKey: net.keyText }))
+        .filter((row) => rejectedIn(rejected, row.table, row.rowKey) !== undefined);
+      yield* forgetRejectedKeys(deviceId, revived);
+      for (const row of revived) rejected.delete(rejectedName(row.table, row.rowKey));
+    },
+    *refuse(tx, operations, refusal, live) {
+      const reason = (yield* findRefusedParent(operations, refusal, rejected)) ?? refusal;
+      yield* writeOutcome(deviceId, yield* describe(tx, operations, reason, live, rights));
+      const inserts = [...foldOperations(operations).values()].filter((net) => net.kind === "insert");
+      yield* writeRejectedKeys(
+        deviceId,
+        tx.number,
+        inserts.map((net) => ({ table: net.table.key, rowKey: net.keyText })),
+      );
+      for (const net of inserts) rejected.set(rejectedName(net.table.key, net.keyText), tx.number);
+    },
+  };
+}
+
+/** Whether a transaction failed because a row that it names was refused before: then that is what the device is told (P8). */
+function* findRefusedParent(
+  operations: readonly RowOperation[],
+  refusal: Refusal,
+  rejected: ReadonlyMap<string, number>,
+): Core<Refusal | undefined> {
+  if (rejected.size === 0 || (refusal.code !== "CONSTRAINT" && refusal.code !== "SCOPE_NOT_WRITABLE")) return undefined;
+  for (const net of foldOperations(operations).values()) {
+    const values = net.table.columns.map((column) => net.values.get(column) ?? null);
+    for (const reference of net.table.foreignKeys) {
+      const { target } = reference;
+      const key = parentKeyOf(reference, values);
+      const cause = key === undefined ? undefined : rejectedIn(rejected, target.key, keyText(key));
+      if (key === undefined || cause === undefined || (yield* readLiveRows([{ table: target, key }])).size > 0)
+        continue;
+      const message = `A row of table \`${net.table.key}\` names a row of \`${target.key}\` whose insert, in transaction ${cause}, was rejected.`;
+      return { code: "DEPENDS_ON_REJECTED", message, index: net.lastIndex, cause };
+    }
+  }
+  return undefined;
+}
+
+/** The outcome of a refusal, with the server's version of the row concerned if the subject may read it (rule P9). */
+function* describe(
+  tx: PushTransaction,
+  operations: readonly RowOperation[],
+  refusal: Refusal,
+  live: LiveRows,
+  rights: Rights,
+): Core<Outcome> {
+  const { code, message, cause } = refusal;
+  const rejected = {
+    status: "rejected" as const,
+    number: tx.number,
+    stamp: tx.stamp,
+    code,
+    message,
+    ...(cause === undefined ? {} : { cause }),
+  };
+  const operation = refusal.index === undefined ? undefined : operations.find((each) => each.index === refusal.index);
+  if (operation === undefined) return rejected;
+  const { index, kind, table, key, known } = operation;
+  const rows = live.size > 0 ? live : yield* readLiveRows([operation]);
+  const server = serverVersion(rights.read, known, rows.get(operation.row));
+  return {
+    ...rejected,
+    operation: { index, kind, table: table.key, key, ...(server === undefined ? {} : { server }) },
+  };
+}

@@ -1,0 +1,366 @@
+/**
+ * The server over one database: handshake, pull, push, live, stats. Composition only; each answer is computed by a core
+ * that runs in one transaction, and everything that may be asynchronous (`scopes`, `authorize`) runs before it opens.
+ *
+ * @module
+ */
+
+import { setImmediate } from "node:timers/promises";
+import { type Core, first, transact } from "../plugin/core.ts";
+import { readMeta } from "../plugin/meta.ts";
+import { metaKeys } from "../plugin/names.ts";
+import { indexTail, readHead, readHorizon } from "../plugin/oplog.ts";
+import { serverTables } from "../plugin/sqlite/server-ddl.ts";
+import type { SyncDatabase } from "../plugin/sync-database.ts";
+import { isSyncError, SyncError } from "../protocol/errors.ts";
+import type { HandshakeAnswer, HandshakeRequest, Limits } from "../protocol/handshake.ts";
+import { hashSchema } from "../protocol/hash.ts";
+import { hlcNow } from "../protocol/hlc.ts";
+import { type Cursor, type Epoch, formatCursor } from "../protocol/ids.ts";
+import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
+import type { PushAnswer, PushRequest, PushTransaction } from "../protocol/push.ts";
+import { negotiateProtocol } from "../protocol/version.ts";
+import { type AuthorizeTransaction, describeTransaction } from "./authorize.ts";
+import { isRedeclared, writeDeclaration } from "./declaration.ts";
+import { createSchemaCache, registerDevice, writeSchema } from "./devices.ts";
+import type { Assign } from "./execute.ts";
+import { matchSchema, sentTables } from "./known-schema.ts";
+import { defaultLimits, maxPageBytes, tailLimits } from "./limits.ts";
+import { createLiveStreams } from "./live.ts";
+import type { StreamedFrame } from "./live-stream.ts";
+import { createOperationReader, type OperationReader, type Refusal } from "./operations.ts";
+import { type PullQuery, type PullResult, pull, writeAcknowledgement } from "./pull.ts";
+import { type GroupResult, preparePush, type Preparation } from "./push.ts";
+import { pushInGroups } from "./push-groups.ts";
+import { areStale, type AskedRights, readAsOf, type Rights } from "./scopes.ts";
+
+/** Who calls, as the app's options see it. */
+export interface SyncCaller {
+  readonly subject: string;
+  /** Asks the app which scopes the subject may read and write now. */
+  scopes(): Promise<Rights>;
+  /** Asks the app whether a transaction may be applied: refused for good, or (by a throw) not now. */
+  authorize?(transaction: AuthorizeTransaction): Promise<Refusal | undefined>;
+  readonly assign?: Assign;
+}
+
+/** What the server tells about itself. */
+export interface SyncStats {
+  readonly epoch: Epoch;
+  readonly head: Cursor;
+  /** Entries between the horizon and the head, markers included. */
+  readonly logEntries: number;
+  readonly devices: number;
+  /** Outcomes that no device has acknowledged yet. */
+  readonly outcomes: number;
+  /** Streams that are open in this process. */
+  readonly streams: number;
+}
+
+/** Options of {@link createSyncService}. */
+export interface SyncServiceOptions {
+  readonly database: SyncDatabase;
+  readonly limits?: Partial<Limits>;
+  /** Keys of the tables whose commits change what `scopes` answers. */
+  readonly scopesDependOn?: ReadonlySet<string>;
+  /** How long a stream is silent, and how old its rights may be. @default one minute */
+  readonly heartbeatMs?: number;
+  /** Told of what a resolver, a `check` or the upkeep of the log threw. */
+  readonly onError: (error: unknown) => void;
+}
+
+/** The server over one database. */
+export interface SyncService {
+  handshake(caller: SyncCaller, request: HandshakeRequest): Promise<HandshakeAnswer>;
+  pull(caller: SyncCaller, request: PullRequest): Promise<PullAnswer>;
+  push(caller: SyncCaller, request: PushRequest): Promise<PushAnswer>;
+  /** Streams from the request's cursor on; `pokes` only says that there is more. Ends when the signal aborts. */
+  stream(
+    caller: SyncCaller,
+    request: PullRequest,
+    how: { readonly carries: "pages" | "pokes"; readonly signal: AbortSignal },
+  ): AsyncIterableIterator<StreamedFrame>;
+  stats(): Promise<SyncStats>;
+  /** Ends all streams with `shutdown`. */
+  close(): void;
+}
+
+const oneMinute = 60_000;
+const maxAsks = 5;
+
+/** Creates the server over one database. Nothing is read or written before it is called. */
+export function createSyncService(options: SyncServiceOptions): SyncService {
+  const { database, onError, scopesDependOn = new Set<string>(), heartbeatMs = oneMinute } = options;
+  const { connection } = database;
+  const limits: Limits = { ...defaultLimits, ...options.limits };
+  const schemas = createSchemaCache(database);
+  const live = createLiveStreams({
+    database,
+    schemas,
+    scopesDependOn,
+    intervalMs: heartbeatMs,
+    now: database.now,
+    onError,
+  });
+  let isCascading: boolean | undefined;
+  let indexedUpTo = 0;
+  let isIndexing = false;
+  let hlc = 0;
+
+  const nextHlc = (): number => (hlc = hlcNow(hlc, database.now()));
+
+  /** Installs if needed, and takes note of the declaration. */
+  const ready = async (): Promise<void> => {
+    await database.install("server");
+    if (database.role !== "server") {
+      throw new SyncError({
+        code: "INVALID_CONFIG",
+        message:
+          "This database follows a server itself, so it cannot be served. Give `createSyncRouter` the server's own.",
+      });
+    }
+    if (isCascading !== undefined) return;
+    const found = await transact(connection, "read", inspect);
+    if (found.isRedeclared)
+      await transact(connection, "write", () => writeDeclaration(database.declaration, nextHlc()));
+    isCascading = found.isCascading;
+  };
+  function* inspect(): Core<{ readonly isRedeclared: boolean; readonly isCascading: boolean }> {
+    const foreignKeys = yield* first("PRAGMA foreign_keys");
+    return { isRedeclared: yield* isRedeclared(database.declaration), isCascading: Number(foreignKeys?.[0]) === 1 };
+  }
+
+  const askRights = async (caller: SyncCaller): Promise<AskedRights> => {
+    if (scopesDependOn.size === 0) return caller.scopes();
+    const asOf = await transact(connection, "read", readAsOf);
+    return { ...(await caller.scopes()), asOf };
+  };
+  /** Runs with rights; again with fresh ones when a commit meanwhile may have changed them. */
+  const withRights = async <T>(caller: SyncCaller, run: (rights: AskedRights) => Promise<T | "stale">): Promise<T> => {
+    for (let asked = 0; asked < maxAsks; asked++) {
+      const result = await run(await askRights(caller));
+      if (result !== "stale") return result;
+    }
+    throw unavailable("What the subject may read or write changes faster than it can be asked for. Try again.");
+  };
+
+  const readEpoch = function* (): Core<Epoch> {
+    // Written at the installation; its form is known.
+    return (yield* readMeta(metaKeys.epoch)) as Epoch;
+  };
+
+  /** Indexes the log's tail in short transactions, when it has grown long. */
+  const keepIndexed = (head: number): void => {
+    if (isIndexing || head - indexedUpTo < tailLimits.entries) return;
+    isIndexing = true;
+    void indexInBackground(head);
+  };
+  const indexInBackground = async (head: number): Promise<void> => {
+    try {
+      for (;;) {
+        await setImmediate();
+        if ((await transact(connection, "write", () => indexTail(database, tailLimits.batch))) < tailLimits.batch)
+          break;
+      }
+      indexedUpTo = head;
+    } catch (error) {
+      onError(error);
+    } finally {
+      isIndexing = false;
+    }
+  };
+
+  const service: SyncService = {
+    async handshake(caller, request) {
+      await ready();
+      const protocol = negotiateProtocol(request.protocol);
+      const { hash, tables } = request.schema;
+      if (hashSchema(tables) !== hash)
+        throw new SyncError({ code: "INVALID_MESSAGE", message: "The hash of the schema is not that of its tables." });
+      const epoch = await transact(connection, "write", function* () {
+        yield* writeSchema(hash, tables);
+        yield* registerDevice(request.deviceId, caller.subject, hash, database.now());
+        return yield* readEpoch();
+      });
+      const sent = sentTables(matchSchema(database, hash, tables));
+      return { epoch, protocol, tables: sent, declaration: database.declaration, limits, time: database.now() };
+    },
+
+    async pull(caller, request) {
+      await ready();
+      const pageLimits = { rows: Math.min(request.limit, limits.maxPageRows), bytes: maxPageBytes };
+      return withRights(caller, async (rights) => {
+        const query: Omit<PullQuery, "epoch"> = { request, subject: caller.subject, rights, limits: pageLimits };
+        function* compute(): Core<"stale" | { readonly result: PullResult; readonly head: number }> {
+          if (yield* areStale(database, rights, scopesDependOn)) return "stale";
+          const result = yield* pull(database, schemas, { ...query, epoch: yield* readEpoch() });
+          return { result, head: (yield* readHead()).seq };
+        }
+        let computed = await transact(connection, "read", compute);
+        if (computed !== "stale" && computed.result.kind === "acknowledge") {
+          await transact(connection, "write", () => writeAcknowledgement(request, caller.subject));
+          computed = await transact(connection, "read", compute);
+        }
+        if (computed === "stale") return "stale";
+        keepIndexed(computed.head);
+        if (computed.result.kind === "acknowledge")
+          throw unavailable("The acknowledgement could not be written. Try again.");
+        return computed.result.answer;
+      });
+    },
+
+    async push(caller, request) {
+      await ready();
+      if (request.txs.length > limits.maxPushTransactions) {
+        throw new SyncError({
+          code: "TOO_LARGE",
+          message: `A push holds at most ${limits.maxPushTransactions} transactions.`,
+          details: { limit: limits.maxPushTransactions },
+        });
+      }
+      const prepared = await transact(connection, "read", function* (): Core<{
+        readonly epoch: Epoch;
+        readonly preparation: Preparation | undefined;
+      }> {
+        const epoch = yield* readEpoch();
+        return {
+          epoch,
+          preparation: request.epoch === epoch ? yield* preparePush(request, caller.subject, schemas) : undefined,
+        };
+      });
+      const { epoch, preparation } = prepared;
+      if (preparation === undefined) return { kind: "reset", epoch, reason: "EPOCH_CHANGED" };
+      if (preparation.kind !== "ready") return { kind: preparation.kind, epoch };
+
+      const reader = createOperationReader(request.shapes, database.tableByKey);
+      const open = request.txs.filter((tx) => tx.number > preparation.device.lastTx.number);
+      const asked = await authorizeAll(caller, open, (tx) => describe(reader, tx, preparation));
+      const context = {
+        database,
+        deviceId: request.deviceId,
+        subject: caller.subject,
+        scopesDependOn,
+        schemas: preparation.schemas,
+        reader,
+        refusals: asked.refusals,
+        isCascading: isCascading ?? true,
+        assign: caller.assign,
+        onError,
+        now: database.now,
+        nextHlc,
+      };
+      const result = await withRights(caller, async (rights) => {
+        const handled = await pushInGroups({ ...context, rights }, request, asked.allowed, committed);
+        // What was handled is skipped when it is sent through again.
+        return handled.end === "stale" ? "stale" : handled;
+      });
+      const { lastTx, ackedTx } = result;
+      if (result.error !== undefined) throw result.error;
+      if (result.end === "forked") return { kind: "forked", epoch };
+      if (result.end === "gap") return { kind: "gap", epoch, lastTx, ackedTx };
+      if (result.end === "need") return { kind: "need", epoch, lastTx, ackedTx, number: lastTx.number + 1 };
+      // P12: what came before the transaction that could not be judged is handled; the device tries again from there.
+      if (asked.failure !== undefined) throw asked.failure;
+      return { kind: "ok", epoch, lastTx, ackedTx };
+    },
+
+    stream(caller, request, { carries, signal }) {
+      const limit = Math.min(request.limit, limits.maxPageRows);
+      const opened = live.open({
+        request,
+        subject: caller.subject,
+        askRights: () => askRights(caller),
+        carries,
+        signal,
+        limit,
+      });
+      let isReady: Promise<void> | undefined;
+      return {
+        async next() {
+          await (isReady ??= ready());
+          return opened.next();
+        },
+        async return() {
+          return (await opened.return?.()) ?? { done: true, value: undefined };
+        },
+        [Symbol.asyncIterator]() {
+          return this;
+        },
+      };
+    },
+
+    async stats() {
+      await ready();
+      return transact(connection, "read", function* (): Core<SyncStats> {
+        const head = yield* readHead();
+        const horizon = yield* readHorizon();
+        const devices = yield* first(`SELECT count(*) FROM ${serverTables.devices}`);
+        const outcomes = yield* first(`SELECT count(*) FROM ${serverTables.outcomes}`);
+        return {
+          epoch: yield* readEpoch(),
+          head: formatCursor(head),
+          logEntries: head.seq - horizon.seq,
+          devices: Number(devices?.[0]),
+          outcomes: Number(outcomes?.[0]),
+          streams: live.count,
+        };
+      });
+    },
+
+    close: () => live.close(),
+  };
+
+  const committed = (result: GroupResult): void => {
+    if (result.wrote) database.committed(result.tables);
+    // A refusal leaves no entry, but its device's stream must tell of it.
+    else if (result.hasHandled) live.wake();
+    keepIndexed(result.head);
+  };
+  return service;
+}
+
+/** Asks the app about each transaction, in order, up to the first of which it cannot tell. */
+async function authorizeAll(
+  caller: SyncCaller,
+  txs: readonly PushTransaction[],
+  describeTx: (tx: PushTransaction) => AuthorizeTransaction | undefined,
+): Promise<{
+  readonly refusals: ReadonlyMap<number, Refusal>;
+  readonly allowed: readonly PushTransaction[];
+  readonly failure?: unknown;
+}> {
+  const refusals = new Map<number, Refusal>();
+  if (caller.authorize === undefined) return { refusals, allowed: txs };
+  for (let i = 0; i < txs.length; i++) {
+    const tx = txs[i] as PushTransaction;
+    const described = describeTx(tx);
+    if (described === undefined) continue;
+    try {
+      const refusal = await caller.authorize(described);
+      if (refusal !== undefined) refusals.set(tx.number, refusal);
+    } catch (error) {
+      return {
+        refusals,
+        allowed: txs.slice(0, i),
+        failure: isSyncError(error) ? error : unavailable("`authorize` failed. The transaction is tried again.", error),
+      };
+    }
+  }
+  return { refusals, allowed: txs };
+}
+
+/** What `authorize` sees; undefined for transactions that are not tried anyway. */
+function describe(
+  reader: OperationReader,
+  tx: PushTransaction,
+  preparation: Extract<Preparation, { kind: "ready" }>,
+): AuthorizeTransaction | undefined {
+  const schema = preparation.schemas.get(tx.schema);
+  if (schema === undefined || tx.ops.length === 0) return undefined;
+  const read = reader.read(tx, schema);
+  return read.kind === "operations" ? describeTransaction(tx, read.operations) : undefined;
+}
+
+function unavailable(message: string, cause?: unknown): SyncError<"UNAVAILABLE"> {
+  return new SyncError({ code: "UNAVAILABLE", message, ...(cause === undefined ? {} : { cause }) });
+}

@@ -1,0 +1,83 @@
+/**
+ * The statements that write synced rows. Their text depends on table and columns alone, so that each is prepared once.
+ *
+ * @module
+ */
+
+import { type Core, run } from "../plugin/core.ts";
+import { identifier } from "../plugin/sqlite/quote.ts";
+import type { SyncColumn, SyncTable } from "../plugin/table.ts";
+import type { Key, Value } from "../protocol/ids.ts";
+
+/** Inserts a row. */
+export function* insertRow(
+  table: SyncTable,
+  key: Key,
+  columns: readonly SyncColumn[],
+  values: readonly Value[],
+): Core<void> {
+  yield* run(insertSql(table, columns), [...key, ...values]);
+}
+
+/** Updates columns of a row, if it is there. */
+export function* updateRow(
+  table: SyncTable,
+  key: Key,
+  columns: readonly SyncColumn[],
+  values: readonly Value[],
+): Core<void> {
+  if (columns.length > 0) yield* run(updateSql(table, columns), [...values, ...key]);
+}
+
+/** Deletes a row, if it is there. */
+export function* deleteRow(table: SyncTable, key: Key): Core<void> {
+  yield* run(deleteSql(table), key);
+}
+
+/** Finds the key of another row that holds these values in some columns. */
+export function clashSql(table: SyncTable, columns: readonly SyncColumn[]): string {
+  const keys = table.keyColumns.map(name).join(", ");
+  const others = table.keyColumns.map((column) => `${name(column)} = ?`).join(" AND ");
+  return `SELECT ${keys} FROM ${identifier(table.name)} WHERE ${columns.map((column) => `${name(column)} = ?`).join(" AND ")} AND NOT (${others}) LIMIT 1`;
+}
+
+// The lists of columns of one request live as long as it does; the texts are few.
+const inserts = new WeakMap<readonly SyncColumn[], string>();
+const updates = new WeakMap<readonly SyncColumn[], string>();
+const deletes = new WeakMap<SyncTable, string>();
+
+function insertSql(table: SyncTable, columns: readonly SyncColumn[]): string {
+  let sql = inserts.get(columns);
+  if (sql === undefined) {
+    const all = [...table.keyColumns, ...columns];
+    sql = `INSERT INTO ${identifier(table.name)} (${all.map(name).join(", ")}) VALUES (${all.map(() => "?").join(", ")})`;
+    inserts.set(columns, sql);
+  }
+  return sql;
+}
+
+function updateSql(table: SyncTable, columns: readonly SyncColumn[]): string {
+  let sql = updates.get(columns);
+  if (sql === undefined) {
+    sql = `UPDATE ${identifier(table.name)} SET ${columns.map((column) => `${name(column)} = ?`).join(", ")} WHERE ${keyCondition(table)}`;
+    updates.set(columns, sql);
+  }
+  return sql;
+}
+
+function deleteSql(table: SyncTable): string {
+  let sql = deletes.get(table);
+  if (sql === undefined) {
+    sql = `DELETE FROM ${identifier(table.name)} WHERE ${keyCondition(table)}`;
+    deletes.set(table, sql);
+  }
+  return sql;
+}
+
+function keyCondition(table: SyncTable): string {
+  return table.keyColumns.map((column) => `${name(column)} = ?`).join(" AND ");
+}
+
+function name(column: SyncColumn): string {
+  return identifier(column.name);
+}
