@@ -1,0 +1,328 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { createClient, type Client } from "@libsql/client";
+import Database from "better-sqlite3";
+import { eq, is, sql } from "drizzle-orm";
+import { drizzle, LibSQLDatabase } from "drizzle-orm/libsql";
+import { migrate } from "drizzle-orm/libsql/migrator";
+import { expect, test, vi } from "vitest";
+import { ddl, lists, members, schema, sync, temporaryFile, todos } from "../testing/capture-fixture.ts";
+import { firstRows } from "../testing/capture-writes.ts";
+import { all, run, stepAsync, transact, type AsyncConnection, type Core } from "./core.ts";
+import { closeStrangers, pendingCount, readTransactions } from "./device-log.ts";
+import { readHead } from "./oplog.ts";
+import { readRows } from "./rows.ts";
+import { syncOf, type SyncDatabase } from "./sync-database.ts";
+import { withSync } from "./with-sync.ts";
+
+interface Opened extends Disposable {
+  readonly client: Client;
+  readonly db: ReturnType<typeof openDb>;
+  readonly sync: SyncDatabase;
+  readonly connection: AsyncConnection;
+  readonly path: string;
+  /** Reads beside libSQL, through another driver. */
+  readonly raw: Database.Database;
+  log(): readonly string[];
+}
+
+function openDb(client: Client) {
+  return withSync(drizzle(client, { schema }), sync);
+}
+
+function open(more = ""): Opened {
+  const file = temporaryFile();
+  const raw = new Database(file.path);
+  raw.pragma("journal_mode = WAL");
+  raw.exec(ddl + more);
+  const client = createClient({ url: `file:${file.path}` });
+  const db = openDb(client);
+  const internal = syncOf(db);
+  if (internal.connection.kind !== "async") throw new Error("libSQL is asynchronous.");
+  let position = 1;
+  return {
+    client,
+    db,
+    sync: internal,
+    connection: internal.connection,
+    path: file.path,
+    raw,
+    log() {
+      const rows = raw
+        .prepare("SELECT seq, t, kind, k0, sa FROM _sync_log WHERE seq > ? ORDER BY seq")
+        .all(position) as { seq: number; t: number; kind: number; k0: string; sa: string | null }[];
+      position = rows.at(-1)?.seq ?? position;
+      return rows.map((row) =>
+        row.t === 0
+          ? "—"
+          : `${["", "insert", "update", "delete", "moved"][row.kind] ?? ""} ${internal.layouts.get(row.t)?.name ?? ""}(${row.k0}) ${row.sa ?? ""}`.trim(),
+      );
+    },
+    [Symbol.dispose]() {
+      client.close();
+      raw.close();
+      file[Symbol.dispose]();
+    },
+  };
+}
+
+test("C1: over libSQL every statement, batch and transaction is captured and closed; the database keeps its type", async () => {
+  using it = open();
+  expect(is(it.db, LibSQLDatabase)).toBe(true);
+  await it.db.insert(lists).values({ id: "a", owner: "u1" });
+  expect(await it.db.insert(todos).values({ id: "t", listId: "a", done: true }).returning()).toEqual([
+    { id: "t", listId: "a", title: null, done: true, place: null },
+  ]);
+  const [updated, selected] = await it.db.batch([
+    it.db.update(lists).set({ title: "x" }).where(eq(lists.id, "a")),
+    it.db.select().from(lists),
+  ]);
+  expect(updated.rowsAffected).toBe(1);
+  expect(selected).toHaveLength(1);
+  await it.db.transaction(async (tx) => {
+    await tx.insert(lists).values({ id: "b" });
+    await tx.transaction(async (inner) => void (await inner.insert(lists).values({ id: "c" })));
+    await expect(
+      tx.transaction(async (inner) => {
+        await inner.insert(lists).values({ id: "d" });
+        inner.rollback();
+      }),
+    ).rejects.toThrow();
+  });
+  await expect(
+    it.db.transaction(async (tx) => {
+      await tx.insert(lists).values({ id: "n" });
+      throw new Error("no");
+    }),
+  ).rejects.toThrow("no");
+  await it.db.$client.execute({ sql: "DELETE FROM lists WHERE id = ?", args: ["b"] });
+  await it.db.$client.executeMultiple("INSERT INTO lists(id) VALUES('e'); INSERT INTO lists(id) VALUES('f')");
+  expect(it.log()).toEqual([
+    "insert lists(a) list:a\nowner:u1",
+    "—",
+    "insert todos(t) list:a",
+    "—",
+    "update lists(a) list:a\nowner:u1",
+    "—",
+    "insert lists(b) list:b",
+    "insert lists(c) list:c",
+    "—",
+    "delete lists(b)",
+    "—",
+    "insert lists(e) list:e",
+    "insert lists(f) list:f",
+    "—",
+  ]);
+});
+
+test("C5: over libSQL reads write nothing, and a failed statement leaves no trace", async () => {
+  using it = open();
+  await it.db.insert(lists).values({ id: "a" });
+  it.log();
+  expect(await it.db.select().from(lists)).toHaveLength(1);
+  expect(await it.db.query.lists.findMany()).toHaveLength(1);
+  await it.db.transaction(async (tx) => void (await tx.select().from(lists)));
+  await expect(it.db.insert(lists).values({ id: "a" })).rejects.toThrow();
+  expect(it.log()).toEqual([]);
+});
+
+test("writers over one libSQL client wait for each other, where the driver alone would fail them", async () => {
+  using it = open();
+  const slow = it.db.transaction(async (tx) => {
+    await tx.insert(lists).values({ id: "slow" });
+    await new Promise((resolve) => setTimeout(resolve, 30));
+    await tx.insert(lists).values({ id: "slower" });
+  });
+  await Promise.all([
+    slow,
+    it.db.$sync.ready,
+    it.db.insert(lists).values({ id: "a" }),
+    it.db.batch([it.db.insert(lists).values({ id: "b" })]),
+  ]);
+  const told = it.log();
+  expect(told.filter((entry) => entry === "—")).toHaveLength(3);
+  expect(told.indexOf("insert lists(slower) list:slower")).toBe(told.indexOf("insert lists(slow) list:slow") + 1);
+  expect(told).toHaveLength(7);
+});
+
+test("a write over libSQL waits for the lock of another process", async () => {
+  using it = open();
+  await it.db.$sync.ready;
+  const script = `const D = require("better-sqlite3"); const d = new D(process.argv[1]); d.exec("BEGIN IMMEDIATE; INSERT INTO lists(id) VALUES('other')"); console.log("locked"); setTimeout(() => { d.exec("COMMIT"); }, 300);`;
+  const child = spawn(process.execPath, ["-e", script, it.path], { stdio: ["ignore", "pipe", "inherit"] });
+  await once(child.stdout, "data");
+  await it.db.insert(lists).values({ id: "a" });
+  expect(it.raw.prepare("SELECT id FROM lists ORDER BY id").pluck().all()).toEqual(["a", "other"]);
+  if (child.exitCode === null) await once(child, "exit");
+});
+
+test("a device over libSQL numbers its transactions, and strangers' rows are closed apart", async () => {
+  using it = open(firstRows);
+  await it.sync.install("device");
+  await it.db.insert(members).values({ listId: "a", rank: 1 });
+  it.raw.exec("INSERT INTO lists(id) VALUES('s')");
+  await transact(it.connection, "write", () => closeStrangers(it.sync));
+  await it.db.transaction(async (tx) => void (await tx.insert(members).values({ listId: "a", rank: 2 })));
+  const transactions = await stepAsync(it.connection, readTransactions(it.sync, { after: 1, limit: 10 }));
+  expect(
+    transactions.map(({ number, entries }) => [
+      number,
+      ...entries.map((entry) => `${entry.kind} ${entry.table.key} ${String(entry.key)}`),
+    ]),
+  ).toEqual([
+    [2, "insert members a,1"],
+    [3, "insert lists s"],
+    [4, "insert members a,2"],
+  ]);
+  expect(transactions.every((transaction, i) => i === 0 || transaction.hlc > (transactions[i - 1]?.hlc ?? 0))).toBe(
+    true,
+  );
+  expect(await stepAsync(it.connection, pendingCount())).toBe(4);
+});
+
+test("a connection over libSQL gives and takes every storage value exactly", async () => {
+  using it = open();
+  await it.db.$sync.ready;
+  const values = [
+    null,
+    "it's",
+    1,
+    -1.5,
+    2 ** 53 - 1,
+    9223372036854775807n,
+    Number.POSITIVE_INFINITY,
+    Number.NEGATIVE_INFINITY,
+    new Uint8Array([0, 255]),
+    5_000_000_000,
+  ];
+  it.raw.exec('CREATE TABLE bag(i INTEGER PRIMARY KEY, "what?" )');
+  const read = await transact(it.connection, "write", function* (): Core<unknown> {
+    for (const [i, value] of values.entries()) yield* run('INSERT INTO bag(i, "what?") VALUES (?, ?)', [i, value]);
+    return (yield* all('SELECT "what?", typeof("what?") FROM bag ORDER BY i')).map(([value, type]) => [value, type]);
+  });
+  expect(read).toEqual(
+    values.map((value) => [
+      value,
+      value === null
+        ? "null"
+        : typeof value === "string"
+          ? "text"
+          : value instanceof Uint8Array
+            ? "blob"
+            : typeof value === "bigint" || Number.isInteger(value)
+              ? "integer"
+              : "real",
+    ]),
+  );
+  expect(
+    await it.connection.all("SELECT count(*) FROM bag WHERE i IN (SELECT value FROM json_each(?))", ["[1,2]"]),
+  ).toEqual([[2]]);
+});
+
+test("A4: an applying transaction over libSQL runs without foreign keys, and leaves them on", async () => {
+  using it = open(firstRows);
+  await it.db.$sync.ready;
+  await transact(it.connection, "apply", function* (): Core<void> {
+    expect((yield* all("PRAGMA foreign_keys"))[0]).toEqual([0]);
+    yield* run("DELETE FROM lists");
+  });
+  await expect(
+    transact(it.connection, "apply", function* (): Core<void> {
+      yield* run("DELETE FROM todos");
+      throw new Error("no");
+    }),
+  ).rejects.toThrow("no");
+  expect(it.raw.prepare("SELECT (SELECT count(*) FROM lists), (SELECT count(*) FROM todos)").raw().get()).toEqual([
+    0, 2,
+  ]);
+  expect((await it.client.execute("PRAGMA foreign_keys")).rows[0]?.[0]).toBe(1);
+});
+
+test("over libSQL migrations are followed, through Drizzle's migrator and through `$sync.migrate`", async () => {
+  using it = open(firstRows);
+  const folder = join(dirname(it.path), "m");
+  mkdirSync(join(folder, "meta"), { recursive: true });
+  const statements = [
+    "ALTER TABLE lists ADD note text",
+    "ALTER TABLE todos DROP COLUMN done",
+    "DROP INDEX todos_list",
+    "CREATE INDEX todos_list ON todos(list_id)",
+  ];
+  const rebuild = [
+    "CREATE TABLE __new_lists(id TEXT PRIMARY KEY NOT NULL, owner_id TEXT, title TEXT, slug TEXT)",
+    "INSERT INTO __new_lists SELECT id, owner_id, title, slug FROM lists",
+    "DROP TABLE lists",
+    "ALTER TABLE __new_lists RENAME TO lists",
+  ];
+  const write = (files: readonly (readonly string[])[]): void => {
+    writeFileSync(
+      join(folder, "meta/_journal.json"),
+      JSON.stringify({
+        version: "7",
+        dialect: "sqlite",
+        entries: files.map((_, idx) => ({ idx, version: "6", when: idx + 1, tag: `000${idx}_m`, breakpoints: true })),
+      }),
+    );
+    for (const [i, file] of files.entries())
+      writeFileSync(join(folder, `000${i}_m.sql`), file.join(";\n--> statement-breakpoint\n"));
+  };
+  write([statements]);
+  await it.db.$sync.ready;
+  await migrate(it.db, { migrationsFolder: folder });
+  await it.db.run(sql`UPDATE todos SET title = 'x' WHERE id = 't0'`);
+  expect(it.log()).toContain("update todos(t0) list:l1");
+  write([statements, rebuild]);
+  await it.db.$sync.migrate(folder);
+  expect(it.raw.prepare("SELECT count(*) FROM todos").pluck().get()).toBe(2);
+  expect(it.log().filter((entry) => entry.startsWith("delete"))).toEqual([]);
+  await it.db.insert(lists).values({ id: "new" });
+  expect(it.log()).toEqual(["insert lists(new) list:new", "—"]);
+});
+
+test("triggers that another process dropped are noticed by the next write over libSQL", async () => {
+  using it = open(firstRows);
+  await it.db.$sync.ready;
+  it.raw.exec("DROP TRIGGER _sync_u_members; UPDATE members SET name = 'unseen'");
+  await it.db.insert(lists).values({ id: "x" });
+  expect(it.log()).toContain("insert members(l1) member:l1:1");
+  it.raw.exec("DROP TABLE _sync_log");
+  await it.db.insert(lists).values({ id: "y" });
+  expect(it.raw.prepare("SELECT count(*) FROM lists").pluck().get()).toBe(4);
+});
+
+test("`onChange`, `cursor` and row reads work over libSQL", async () => {
+  using it = open();
+  await it.db.$sync.ready;
+  const told = vi.fn();
+  const heard = new Promise<void>((resolve) => {
+    it.db.$sync.onChange(["lists"], (changes) => {
+      told(changes);
+      resolve();
+    });
+  });
+  await it.db.insert(lists).values({ id: "a", title: "A" });
+  await heard;
+  expect(told.mock.calls).toEqual([
+    [[{ table: "lists", kind: "insert", row: { id: "a", title: "A", owner: null, slug: null } }]],
+  ]);
+  expect(await it.db.$sync.cursor()).toBe(
+    await stepAsync(it.connection, readHead()).then(({ seq, stamp }) => `${seq}.${stamp}`),
+  );
+  const [table] = it.sync.tables;
+  if (table === undefined) throw new Error("No table.");
+  expect(await stepAsync(it.connection, readRows(table, [], [["a"]]))).toEqual([
+    { key: ["a"], values: [], scopes: ["list:a"] },
+  ]);
+});
+
+test("a database in memory works over libSQL, although it has one connection alone", async () => {
+  const client = createClient({ url: ":memory:" });
+  await client.executeMultiple(ddl);
+  const db = openDb(client);
+  await db.insert(lists).values({ id: "a" });
+  await db.transaction(async (tx) => void (await tx.insert(lists).values({ id: "b" })));
+  expect((await client.execute("SELECT count(*) FROM _sync_log WHERE t > 0")).rows[0]?.[0]).toBe(2);
+  client.close();
+});

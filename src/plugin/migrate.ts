@@ -1,0 +1,100 @@
+/**
+ * `db.$sync.migrate(folder)`: Drizzle's migrations, run so that nothing is lost. Drizzle's own migrator runs inside a
+ * transaction, where switching foreign keys off does nothing: a table that is rebuilt is dropped, its children cascade away,
+ * and the deletes would be synced. Here keys are off before the transaction opens and are checked before it commits;
+ * triggers that are in the way of a statement are lifted for it, and those that a statement took along are mended at once.
+ *
+ * @module
+ */
+
+import { SyncError } from "../protocol/errors.ts";
+import { all, first, run, transact, type Core } from "./core.ts";
+import { closeDeviceTransaction } from "./device-log.ts";
+import { hlcNow } from "../protocol/hlc.ts";
+import { closeTransaction } from "./oplog.ts";
+import { liftTriggers } from "./sqlite/install.ts";
+import { statementKind } from "./sqlite/statement-kind.ts";
+import type { SyncDatabase } from "./sync-database.ts";
+
+/** One migration, as `drizzle-kit generate` writes it. */
+export interface Migration {
+  readonly statements: readonly string[];
+  /** Milliseconds since 1970, from the journal; orders migrations. */
+  readonly when: number;
+  /** SHA-256 of the file. */
+  readonly hash: string;
+}
+
+/** Where Drizzle's migrators keep what they have run. */
+const migrationsTable = "__drizzle_migrations";
+
+/** Runs the migrations of a folder that have not been run. */
+export function migrateDatabase(db: object, sync: SyncDatabase, folder: string): void | Promise<void> {
+  void db;
+  const migrations = readMigrations(folder);
+  return transact(sync.connection, "apply", () => applyMigrations(sync, migrations));
+}
+
+/** Runs migrations that have not been run. In a transaction with foreign keys off (mode `apply`). */
+export function* applyMigrations(sync: SyncDatabase, migrations: readonly Migration[]): Core<void> {
+  const role = sync.role ?? "server";
+  yield* sync.installHere(role);
+  yield* run(
+    `CREATE TABLE IF NOT EXISTS ${migrationsTable} (id SERIAL PRIMARY KEY, hash text NOT NULL, created_at numeric)`,
+  );
+  const done = Number((yield* first(`SELECT max(created_at) FROM ${migrationsTable}`))?.[0] ?? -1);
+  const broken = new Set((yield* all("PRAGMA foreign_key_check")).map(String));
+  for (const { statements, when, hash } of migrations) {
+    if (when <= done) continue;
+    for (const sql of statements) yield* runStatement(sync, sql);
+    yield* run(`INSERT INTO ${migrationsTable}(hash, created_at) VALUES (?, ?)`, [hash, when]);
+  }
+  const violation = (yield* all("PRAGMA foreign_key_check")).find((row) => !broken.has(String(row)));
+  if (violation !== undefined) {
+    throw new SyncError({
+      code: "INVALID_CONFIG",
+      message: `A migration leaves rows of \`${String(violation[0])}\` that reference missing rows of \`${String(violation[2])}\`. It was rolled back.`,
+    });
+  }
+  if (sync.role === "device") yield* closeDeviceTransaction(sync);
+  else yield* closeTransaction(sync, hlcNow(0, sync.now()));
+}
+
+/** Reads a folder of migrations. Needs Node's file system. */
+export function readMigrations(folder: string): readonly Migration[] {
+  // Asked for at run time, so that bundles for browsers hold no trace of it.
+  const { process } = globalThis as { readonly process?: { getBuiltinModule?(name: string): unknown } };
+  const fs = process?.getBuiltinModule?.("fs") as { readFileSync(path: string, encoding: "utf8"): string } | undefined;
+  const crypto = process?.getBuiltinModule?.("crypto") as
+    | { createHash(name: string): { update(text: string): { digest(form: "hex"): string } } }
+    | undefined;
+  if (fs === undefined || crypto === undefined) {
+    throw new SyncError({
+      code: "UNSUPPORTED_DATABASE",
+      message:
+        "Migrations are read from a folder in Node only. In a browser, bundle them with `drizzle-sync bundle-migrations`.",
+    });
+  }
+  const journal = JSON.parse(fs.readFileSync(`${folder}/meta/_journal.json`, "utf8")) as {
+    readonly entries: readonly { readonly tag: string; readonly when: number }[];
+  };
+  return journal.entries.map(({ tag, when }) => {
+    const text = fs.readFileSync(`${folder}/${tag}.sql`, "utf8");
+    return {
+      statements: text.split("--> statement-breakpoint"),
+      when,
+      hash: crypto.createHash("sha256").update(text).digest("hex"),
+    };
+  });
+}
+
+function* runStatement(sync: SyncDatabase, sql: string): Core<void> {
+  if (sql.trim() === "") return;
+  const kind = statementKind(sql);
+  const role = sync.role ?? "server";
+  if (kind === "drop-column") yield* liftTriggers();
+  yield* run(sql);
+  if (kind === "drop-column") yield* sync.installHere(role, { isLifted: true });
+  else if (kind === "schema" && Number((yield* first("PRAGMA schema_version"))?.[0]) !== sync.schemaVersion)
+    yield* sync.installHere(role);
+}

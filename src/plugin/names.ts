@@ -1,0 +1,63 @@
+/**
+ * The names of everything the library owns in a database, and the numbers it writes there. One prefix marks them all, so
+ * that an app's tools can leave them alone (`tablesFilter: ["!_sync_*"]` in a drizzle config).
+ *
+ * @module
+ */
+
+/** Begins the name of every table, index and trigger of the library. */
+export const PREFIX = "_sync_";
+
+/** The oplog. On a server: keys, changed columns and scopes; on a device: new and old values as well. */
+export const LOG = `${PREFIX}log`;
+
+/** Numbers a table with its list of columns, so that entries written before a migration stay readable. */
+export const LAYOUT = `${PREFIX}layout`;
+
+/** State by key: role, epoch, horizon, cursor, … */
+export const META = `${PREFIX}meta`;
+
+/** A row here switches capture off for the transaction that wrote it. */
+export const MUTE = `${PREFIX}mute`;
+
+/** Rows that a statement may be about to evict (REPLACE), noted before and settled after it. */
+export const EVICT = `${PREFIX}evict`;
+
+/** Log positions by scope, for the part of the log that readers have indexed. */
+export const SCOPE_INDEX = `${PREFIX}scope_index`;
+
+/** The layout number of a marker, the row that closes a transaction. */
+export const MARKER = 0;
+
+/** Entry kinds as they are stored. A delete is a kind of its own, so that an update that changed nothing is no delete. */
+export const kindNumbers = { insert: 1, update: 2, delete: 3, moved: 4 } as const;
+
+export type EntryKind = keyof typeof kindNumbers;
+
+/** The reverse of {@link kindNumbers}. */
+export const kindNames: readonly (EntryKind | undefined)[] = Object.entries(kindNumbers).reduce<
+  (EntryKind | undefined)[]
+>((names, [name, number]) => {
+  names[number] = name as EntryKind;
+  return names;
+}, []);
+
+/** Keys of {@link META} that the plugin owns. Other parts add theirs beside them. */
+export const metaKeys = {
+  role: "role",
+  epoch: "epoch",
+  /** The log vouches for no position below it: `[seq, stamp]` as JSON text. */
+  horizon: "horizon",
+  /** The seq up to which {@link SCOPE_INDEX} covers the log. */
+  indexed: "indexed",
+  /** SQL names of the tables that were captured when the triggers were last checked. */
+  tables: "tables",
+  /** The number and stamp of the last transaction that a device dropped from its queue. */
+  dropped: "dropped",
+} as const;
+
+/** Columns past this one share the last bit of a mask. */
+export const LAST_MASK_BIT = 61;
+
+/** SQL for a random stamp: 48 bits, so that it is a safe number in JavaScript. */
+export const STAMP_SQL = "random() & 281474976710655";

@@ -1,0 +1,193 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { capture, ddl, lists, type Captured, type schema } from "../testing/capture-fixture.ts";
+import { captureOf } from "../testing/capture-fixture.ts";
+import { lastWriteWins } from "../protocol/conflict.ts";
+import { hlcNow } from "../protocol/hlc.ts";
+import { sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { first, type Core } from "./core.ts";
+import { defineSync } from "./define-sync.ts";
+import { readMeta, removeMeta, writeMeta } from "./meta.ts";
+import { muted } from "./mute.ts";
+import {
+  closeTransaction,
+  indexTail,
+  lastWriteHlc,
+  readEntries,
+  readHead,
+  readHorizon,
+  vouches,
+  type LogEntry,
+} from "./oplog.ts";
+import { run } from "./core.ts";
+
+function write<TSchema extends Record<string, unknown>, T>(it: Captured<TSchema>, core: () => Core<T>): T {
+  return it.connection.transaction("write", () => it.run(core()));
+}
+const text_ = (entries: readonly LogEntry[]): readonly string[] =>
+  entries.map(
+    (entry) =>
+      `${entry.kind} ${entry.table.key} ${String(entry.key)} ${entry.columns.map((column) => column.key).join("+")}`,
+  );
+
+test("I2: a position is vouched for if the log has that seq with that stamp, at or above the horizon", () => {
+  using it = capture();
+  it.db.insert(lists).values({ id: "a" }).run();
+  const head = it.run(readHead());
+  const horizon = it.run(readHorizon());
+  expect(it.run(vouches(head))).toBe(true);
+  expect(it.run(vouches(horizon))).toBe(true);
+  expect(it.run(vouches({ ...head, stamp: head.stamp + 1 }))).toBe(false);
+  expect(it.run(vouches({ seq: head.seq + 1, stamp: head.stamp }))).toBe(false);
+  expect(it.run(vouches({ seq: 0, stamp: 0 }))).toBe(false);
+});
+
+test("entries are read by scope, before and after, in order, with the same columns array for the same columns", () => {
+  using it = capture();
+  it.raw.exec(
+    `INSERT INTO lists VALUES('a', 'u1', 't', NULL), ('b', 'u2', 't', NULL); UPDATE lists SET title = 'x'; UPDATE lists SET owner_id = 'u1' WHERE id = 'b'; DELETE FROM lists WHERE id = 'a'`,
+  );
+  const read = (...scopes: string[]): readonly LogEntry[] =>
+    it.run(readEntries(it.sync, { after: 0, upTo: it.run(readHead()).seq, scopes: new Set(scopes), limit: 100 }))
+      .entries;
+  expect(text_(read("list:a"))).toEqual(["insert lists a ", "update lists a title", "delete lists a "]);
+  expect(text_(read("owner:u1"))).toEqual([
+    "insert lists a ",
+    "update lists a title",
+    "update lists b owner",
+    "delete lists a ",
+  ]);
+  expect(text_(read("nobody"))).toEqual([]);
+  const updates = read("list:a", "list:b").filter(
+    (entry) => entry.columns.length === 1 && entry.columns[0]?.key === "title",
+  );
+  expect(updates).toHaveLength(2);
+  expect(updates[0]?.columns).toBe(updates[1]?.columns);
+});
+
+test("an answer stops at its limit and says how far it reached; going on from there misses nothing", () => {
+  using it = capture();
+  for (let i = 0; i < 30; i++)
+    it.raw.exec(`INSERT INTO lists VALUES('l${i}', '${i % 3 === 0 ? "u1" : "u2"}', NULL, NULL)`);
+  const upTo = it.run(readHead()).seq;
+  const seen: string[] = [];
+  for (let after = 0; after < upTo;) {
+    const { entries, reached } = it.run(readEntries(it.sync, { after, upTo, scopes: new Set(["owner:u1"]), limit: 4 }));
+    seen.push(...entries.map((entry) => String(entry.key)));
+    expect(entries.length).toBeLessThanOrEqual(4);
+    expect(reached).toBeGreaterThan(after);
+    after = reached;
+  }
+  expect(seen).toEqual(Array.from({ length: 10 }, (_, i) => `l${i * 3}`));
+});
+
+test("what is read does not depend on how much of the tail is indexed, on the limit, or on the number of scopes", () => {
+  const scope = fc.constantFrom("list:l1", "list:l2", "owner:u1", "owner:u2", "owner:u3", "everyone");
+  fc.assert(
+    fc.property(
+      fc.array(fc.record({ id: fc.nat({ max: 3 }), owner: fc.nat({ max: 4 }) }), { minLength: 1, maxLength: 60 }),
+      fc.uniqueArray(scope, { minLength: 1 }),
+      fc.nat({ max: 70 }),
+      fc.integer({ min: 1, max: 20 }),
+      (writes, scopes, indexed, limit) => {
+        using it = capture();
+        for (const { id, owner } of writes)
+          it.raw.exec(`REPLACE INTO lists VALUES('l${id}', ${owner === 0 ? "NULL" : `'u${owner}'`}, NULL, NULL)`);
+        const upTo = it.run(readHead()).seq;
+        const wanted = new Set(scopes);
+        const all = it.run(readEntries(it.sync, { after: 0, upTo, scopes: wanted, limit: 1000 })).entries;
+        write(it, () => indexTail(it.sync, indexed));
+        const paged: LogEntry[] = [];
+        for (let after = 0; after < upTo;) {
+          const { entries, reached } = it.run(readEntries(it.sync, { after, upTo, scopes: wanted, limit }));
+          paged.push(...entries);
+          after = reached;
+        }
+        expect(paged).toEqual(all);
+      },
+    ),
+    { numRuns: 60 },
+  );
+});
+
+test("the tail is indexed in batches, each row once", () => {
+  using it = capture();
+  it.raw.exec("INSERT INTO lists VALUES('a', 'u1', NULL, NULL), ('b', 'u1', NULL, NULL), ('c', NULL, NULL, NULL)");
+  expect(write(it, () => indexTail(it.sync, 2))).toBe(2);
+  expect(write(it, () => indexTail(it.sync, 100))).toBe(1);
+  expect(write(it, () => indexTail(it.sync, 100))).toBe(0);
+  expect(
+    it.raw.prepare("SELECT scope, count(*) FROM _sync_scope_index GROUP BY scope ORDER BY scope").raw().all(),
+  ).toEqual([
+    ["list:a", 1],
+    ["list:b", 1],
+    ["list:c", 1],
+    ["owner:u1", 2],
+  ]);
+});
+
+test("P11: a transaction is closed once, with its time, and nothing is closed when nothing is open", () => {
+  using it = capture();
+  expect(write(it, () => closeTransaction(it.sync, 5))).toBe(false);
+  it.raw.exec("INSERT INTO lists(id) VALUES('a')");
+  expect(write(it, () => closeTransaction(it.sync, 5))).toBe(true);
+  expect(write(it, () => closeTransaction(it.sync, 6))).toBe(false);
+  expect(it.run(first("SELECT t, mask FROM _sync_log ORDER BY seq DESC LIMIT 1"))).toEqual([0, 5]);
+});
+
+test("P11: the time of a column's last write is that of the transaction which wrote it, and the index serves it", () => {
+  const notes = sqliteTable("notes", { id: text("id").primaryKey(), a: text("a"), b: text("b") });
+  const definition = defineSync({ notes }, { notes: { scope: "everyone", conflict: lastWriteWins() } });
+  using it = captureOf(definition, {
+    ddl: "CREATE TABLE notes(id TEXT PRIMARY KEY NOT NULL, a TEXT, b TEXT)",
+    now: () => 1000,
+  });
+  const [table] = it.sync.tables;
+  if (table === undefined) throw new Error("No table.");
+  const at = (time: number, sql: string): void => {
+    it.raw.exec(sql);
+    write(it, () => closeTransaction(it.sync, time));
+  };
+  at(10, "INSERT INTO notes VALUES('n', 'x', 'x'), ('m', 'x', 'x')");
+  for (let i = 0; i < 100; i++) at(20 + i, `UPDATE notes SET a = '${i}' WHERE id = 'n'`);
+  at(200, "UPDATE notes SET b = 'y' WHERE id = 'm'");
+  const times = (id: string): unknown =>
+    Object.fromEntries(it.run(lastWriteHlc(it.sync, table, [id], table.columns.slice(1))));
+  expect(times("n")).toEqual({ a: 119, b: 10 });
+  expect(times("m")).toEqual({ a: 10, b: 200 });
+  expect(times("nobody")).toEqual({});
+  it.raw.exec("UPDATE notes SET a = 'open' WHERE id = 'm'");
+  expect(times("m")).toEqual({ a: hlcNow(0, 1000), b: 200 });
+  const plan = it.raw
+    .prepare(
+      "EXPLAIN QUERY PLAN SELECT seq, t, kind, mask FROM _sync_log WHERE t IN (1) AND k0 = ? AND seq < ? ORDER BY seq DESC LIMIT 32",
+    )
+    .all("n", 9) as { detail: string }[];
+  expect(plan.map(({ detail }) => detail).join()).toContain("USING INDEX _sync_times_notes");
+});
+
+test("C6: muted work is not logged, nested muting ends with the outermost, and a failure leaves capture on", () => {
+  using it = capture();
+  write(it, () =>
+    muted(
+      (function* (): Core<void> {
+        yield* run("INSERT INTO lists(id) VALUES('a')");
+        yield* muted(run("INSERT INTO lists(id) VALUES('b')"));
+        yield* run("INSERT INTO lists(id) VALUES('c')");
+      })(),
+    ),
+  );
+  expect(it.log()).toEqual([]);
+  expect(() => write(it, () => muted(run("INSERT INTO nowhere VALUES(1)")))).toThrow();
+  it.db.insert(lists).values({ id: "d" }).run();
+  expect(it.log()).toEqual(["insert lists(d) →list:d", "—"]);
+});
+
+test("state is kept by key", () => {
+  using it: Captured<typeof schema> = capture({ ddl });
+  write(it, () => writeMeta("x", 1));
+  write(it, () => writeMeta("x", 12345678901));
+  expect(it.run(readMeta("x"))).toBe(12345678901);
+  write(it, () => removeMeta("x"));
+  expect(it.run(readMeta("x"))).toBeUndefined();
+});

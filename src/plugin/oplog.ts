@@ -1,0 +1,21 @@
+/**
+ * The server's log, as the server reads it. The statements are the dialect's.
+ *
+ * @module
+ */
+
+export {
+  closeTransaction,
+  indexTail,
+  lastWriteHlc,
+  readChangedKeys,
+  readEntries,
+  readHead,
+  readHorizon,
+  tablesSince,
+  vouches,
+  readHeadSeq,
+  type ChangedKey,
+  type EntryRange,
+  type LogEntry,
+} from "./sqlite/oplog-reader.ts";

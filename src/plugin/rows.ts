@@ -1,0 +1,14 @@
+/**
+ * Live rows with their scopes, by key and by scope. The statements are the dialect's.
+ *
+ * @module
+ */
+
+export {
+  readRows,
+  readSnapshot,
+  readSnapshotRows,
+  scopesOfRow,
+  type LiveRow,
+  type SnapshotRange,
+} from "./sqlite/row-reader.ts";
