@@ -10,18 +10,22 @@ import type { ChangedRow, CommitListener } from "./sync-database.ts";
 
 /** What {@link createCommits} asks for. */
 export interface CommitSources {
-  /** What has been committed since it was last asked: tables, or undefined for nothing. The first answer is only taken note of. */
+  /**
+   * What has been committed since it was last asked: tables, or undefined for nothing. The first answer is only taken note of.
+   * It deals with its own failures: the next look is due soon.
+   */
   look(): Promise<ReadonlySet<string> | undefined>;
   /** Told when the first listener came: from now on. */
   begin(): void;
-  /** Told of what went wrong while nobody waited. By default it is thrown in a microtask of its own. */
+  /** Told of what a listener throws. By default it is thrown in a microtask of its own. */
   failed?(error: unknown): void;
 }
 
 /** Tells listeners of commits. */
 export interface Commits {
   readonly isWatched: boolean;
-  on(listener: CommitListener): () => void;
+  readonly isFollowed: boolean;
+  on(listener: CommitListener, rows: boolean): () => void;
   committed(tables: ReadonlySet<string>, applied?: readonly ChangedRow[]): void;
 }
 
@@ -31,6 +35,7 @@ export const lookEveryMs = 100;
 /** Makes the list of listeners. */
 export function createCommits({ look, begin, failed = rethrowLater }: CommitSources): Commits {
   const listeners = new Set<CommitListener>();
+  const followers = new Set<CommitListener>();
   let tables = new Set<string>();
   let applied: ChangedRow[] = [];
   let isUnknown = false;
@@ -57,7 +62,7 @@ export function createCommits({ look, begin, failed = rethrowLater }: CommitSour
     if (listeners.size === 0) return;
     if (changed.size === 0) isUnknown = true;
     for (const table of changed) tables.add(table);
-    applied.push(...rows);
+    for (const row of rows) applied.push(row);
     if (isScheduled) return;
     isScheduled = true;
     queueMicrotask(tell);
@@ -68,9 +73,6 @@ export function createCommits({ look, begin, failed = rethrowLater }: CommitSour
     try {
       const changed = await look();
       if (changed !== undefined) committed(changed);
-    } catch (error) {
-      // Somebody holds the lock just now: the next look finds what they commit.
-      if (!isBusy(error)) failed(error);
     } finally {
       isLooking = false;
     }
@@ -79,11 +81,15 @@ export function createCommits({ look, begin, failed = rethrowLater }: CommitSour
     get isWatched() {
       return listeners.size > 0;
     },
+    get isFollowed() {
+      return followers.size > 0;
+    },
     committed,
-    on(listener) {
+    on(listener, wantsRows) {
       // A function of its own each time, so that one listener may be given twice.
       const own: CommitListener = (changed, rows) => listener(changed, rows);
       listeners.add(own);
+      if (wantsRows) followers.add(own);
       if (timer === undefined) {
         begin();
         void lookOnce();
@@ -93,6 +99,7 @@ export function createCommits({ look, begin, failed = rethrowLater }: CommitSour
       }
       return () => {
         listeners.delete(own);
+        followers.delete(own);
         if (listeners.size > 0) return;
         clearInterval(timer);
         timer = undefined;
@@ -101,7 +108,8 @@ export function createCommits({ look, begin, failed = rethrowLater }: CommitSour
   };
 }
 
-function isBusy(error: unknown): boolean {
+/** Whether somebody holds the lock just now: the next look finds what they commit. */
+export function isBusyError(error: unknown): boolean {
   return (
     typeof error === "object" &&
     error !== null &&
@@ -111,8 +119,8 @@ function isBusy(error: unknown): boolean {
   );
 }
 
-// Nobody waits for a listener: what it throws must reach the process, not vanish.
-function rethrowLater(error: unknown): void {
+/** Nobody waits for a listener: what it throws must reach the process, not vanish. */
+export function rethrowLater(error: unknown): void {
   queueMicrotask(() => {
     throw error;
   });

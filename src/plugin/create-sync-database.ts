@@ -7,12 +7,13 @@
 
 import { hashValues } from "../protocol/hash.ts";
 import { stepAsync, stepSync, first, transact, type Connection, type Core } from "./core.ts";
-import { createCommits } from "./commits.ts";
+import { createCommits, isBusyError } from "./commits.ts";
 import { readLayout, type Layout } from "./layouts.ts";
+import { isMissingTable } from "./sqlite/missing-table.ts";
 import { readHeadSeq, tablesSince } from "./sqlite/oplog-reader.ts";
 import { inspect, install, readLayoutRows, type Installed, type InstallOptions } from "./sqlite/install.ts";
 import type { Safeguards } from "./sqlite/safeguards.ts";
-import type { Role, SyncDatabase } from "./sync-database.ts";
+import type { InstallCause, Role, SyncDatabase } from "./sync-database.ts";
 import type { SyncTable } from "./table.ts";
 
 /** What a {@link SyncDatabase} is made of. */
@@ -23,6 +24,8 @@ export interface SyncDatabaseOptions {
   readonly now?: () => number;
   /** Whether a transaction of the app is open on the connection, so that nothing can be looked up beside it. */
   readonly isBusy?: () => boolean;
+  /** Told of what failed while nobody waited for it; it is tried again. */
+  readonly onError?: ((error: unknown) => void) | undefined;
   /** Safeguards to leave out; for tests alone. */
   readonly without?: Safeguards;
 }
@@ -35,12 +38,13 @@ export function createSyncDatabase(options: SyncDatabaseOptions): SyncDatabase {
   let layouts: ReadonlyMap<number, Layout> = new Map();
   const scopeListeners = new Set<(subject: string) => void>();
 
-  const wanted = (role: Role, isLifted = false): InstallOptions => ({
+  const wanted = (role: Role, cause: InstallCause = {}): InstallOptions => ({
     tables,
     role,
     now: now(),
-    isLifted,
+    generation: installed?.generation,
     without: options.without,
+    ...cause,
   });
   const take = (found: Installed): void => {
     installed = found;
@@ -81,17 +85,48 @@ export function createSyncDatabase(options: SyncDatabaseOptions): SyncDatabase {
     if (before === undefined || head === before) return undefined;
     return head < before ? new Set() : ((yield* tablesSince(sync, before, 10_000)) ?? new Set());
   }
+  const lookNow = (): ReadonlySet<string> | undefined => {
+    if (connection.kind !== "sync") return undefined;
+    try {
+      return stepSync(connection, look());
+    } catch (error) {
+      reported(error);
+      return undefined;
+    }
+  };
   const step = <T>(core: Core<T>): T | Promise<T> =>
     connection.kind === "sync" ? stepSync(connection, core) : stepAsync(connection, core);
+  // The same trouble is told once, not ten times a second.
+  let reportedLast: string | undefined;
+  const reported = (error: unknown): void => {
+    const text = String(error);
+    if (text === reportedLast || isBusyError(error)) return;
+    reportedLast = text;
+    options.onError?.(error);
+  };
+  const lookFailed = async (error: unknown): Promise<ReadonlySet<string> | undefined> => {
+    // The app closed its database, or began a transaction on its only connection, while we were looking.
+    if (isBusy()) return undefined;
+    reported(error);
+    if (!isMissingTable(error)) return undefined;
+    try {
+      await sync.install(sync.role ?? "server");
+    } catch (failure) {
+      reported(failure);
+    }
+    // What the lost log told is unknown, and the new one is looked at from its beginning.
+    seen = 0;
+    return new Set();
+  };
   const commits = createCommits({
     look: async () => {
       if (isBusy()) return undefined;
       try {
-        return await step(look());
+        const found = await step(look());
+        reportedLast = undefined;
+        return found;
       } catch (error) {
-        // The app closed its database, or began a transaction on its only connection, while we were looking.
-        if (isBusy()) return undefined;
-        throw error;
+        return await lookFailed(error);
       }
     },
     begin: () => {
@@ -115,8 +150,8 @@ export function createSyncDatabase(options: SyncDatabaseOptions): SyncDatabase {
       installing = next;
       return next;
     },
-    *installHere(role, { isLifted = false } = {}) {
-      take(yield* install(wanted(role, isLifted)));
+    *installHere(role, cause) {
+      take(yield* install(wanted(role, cause)));
     },
     get role() {
       return installed?.role;
@@ -130,25 +165,28 @@ export function createSyncDatabase(options: SyncDatabaseOptions): SyncDatabase {
     *reloadLayouts() {
       layouts = new Map((yield* readLayoutRows()).map((row) => [row.number, readLayout(row, tables)]));
     },
-    onCommit: (listener) => commits.on(listener),
+    onCommit: (listener, { rows = false } = {}) => commits.on(listener, rows),
     get isWatched() {
       return commits.isWatched;
+    },
+    get isFollowed() {
+      return commits.isFollowed;
     },
     committed(changed, applied) {
       // What the log says goes along, or the next look would tell it once more.
       const logged =
-        commits.isWatched && connection.kind === "sync" && installed !== undefined && !isBusy()
-          ? stepSync(connection, look())
-          : undefined;
+        commits.isWatched && connection.kind === "sync" && installed !== undefined && !isBusy() ? lookNow() : undefined;
       commits.committed(logged === undefined ? changed : new Set([...changed, ...logged]), applied);
     },
     lookForCommits() {
       if (!commits.isWatched) return undefined;
       const tell = (found: ReadonlySet<string> | undefined): void =>
         void (found !== undefined && commits.committed(found));
-      if (connection.kind === "async") return stepAsync(connection, look()).then(tell);
-      return tell(stepSync(connection, look()));
+      // The commit that is told of stands, whatever becomes of the looking.
+      if (connection.kind === "async") return stepAsync(connection, look()).then(tell, reported);
+      return tell(lookNow());
     },
+    reported,
     onScopesChanged(listener) {
       const own = (subject: string): void => listener(subject);
       scopeListeners.add(own);

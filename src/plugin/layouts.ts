@@ -19,6 +19,8 @@ export interface Layout {
   readonly keyLength: number;
   /** Columns besides the key in mask order; undefined where a column is gone. */
   readonly rest: readonly (SyncColumn | undefined)[];
+  /** A declared column is not among {@link rest}: it was added later, so an entry does not say whether it changed. */
+  readonly isPartial: boolean;
   /** All of {@link rest} that are still there; always the same array. */
   readonly all: readonly SyncColumn[];
   /** The columns of a mask; the same array for the same mask. */
@@ -50,6 +52,7 @@ export function readLayout(row: LayoutRow, tables: readonly SyncTable[]): Layout
     table,
     keyLength: row.keyLength,
     rest,
+    isPartial: table?.columns.some((column) => !row.columns.includes(column.name)) ?? false,
     all,
     changed(mask) {
       const known = byMask.get(mask);

@@ -13,6 +13,7 @@ import { closeDeviceTransaction } from "./device-log.ts";
 import { hlcNow } from "../protocol/hlc.ts";
 import { closeTransaction } from "./oplog.ts";
 import { liftTriggers } from "./sqlite/install.ts";
+import { identifier } from "./sqlite/quote.ts";
 import { statementKind } from "./sqlite/statement-kind.ts";
 import type { SyncDatabase } from "./sync-database.ts";
 
@@ -25,18 +26,35 @@ export interface Migration {
   readonly hash: string;
 }
 
-/** Where Drizzle's migrators keep what they have run. */
-const migrationsTable = "__drizzle_migrations";
+/** How `$sync.migrate` runs. */
+export interface MigrateOptions {
+  /**
+   * The table in which Drizzle's migrators keep what they have run, if the app gave it a name of its own.
+   *
+   * @default "__drizzle_migrations"
+   */
+  readonly migrationsTable?: string;
+}
 
-/** Runs the migrations of a folder that have not been run. */
-export function migrateDatabase(db: object, sync: SyncDatabase, folder: string): void | Promise<void> {
-  void db;
+/** Runs the migrations of a folder that have not been run, and tells subscribers of what they changed. */
+export function migrateDatabase(
+  sync: SyncDatabase,
+  folder: string,
+  options: MigrateOptions = {},
+): void | Promise<void> {
   const migrations = readMigrations(folder);
-  return transact(sync.connection, "apply", () => applyMigrations(sync, migrations));
+  const applied = transact(sync.connection, "apply", () => applyMigrations(sync, migrations, options));
+  if (applied === undefined) return void sync.lookForCommits();
+  return applied.then(() => sync.lookForCommits());
 }
 
 /** Runs migrations that have not been run. In a transaction with foreign keys off (mode `apply`). */
-export function* applyMigrations(sync: SyncDatabase, migrations: readonly Migration[]): Core<void> {
+export function* applyMigrations(
+  sync: SyncDatabase,
+  migrations: readonly Migration[],
+  options: MigrateOptions = {},
+): Core<void> {
+  const migrationsTable = identifier(options.migrationsTable ?? "__drizzle_migrations");
   const role = sync.role ?? "server";
   yield* sync.installHere(role);
   yield* run(
@@ -96,5 +114,5 @@ function* runStatement(sync: SyncDatabase, sql: string): Core<void> {
   yield* run(sql);
   if (kind === "drop-column") yield* sync.installHere(role, { isLifted: true });
   else if (kind === "schema" && Number((yield* first("PRAGMA schema_version"))?.[0]) !== sync.schemaVersion)
-    yield* sync.installHere(role);
+    yield* sync.installHere(role, { isSeen: true });
 }

@@ -50,8 +50,12 @@ export const metaKeys = {
   horizon: "horizon",
   /** The seq up to which {@link SCOPE_INDEX} covers the log. */
   indexed: "indexed",
-  /** SQL names of the tables that were captured when the triggers were last checked. */
+  /** SQL names of the tables that have been captured, by whatever version of the app. */
   tables: "tables",
+  /** Counts how often a version of the app has put its own triggers in the place of another one's. */
+  generation: "generation",
+  /** The seq from which on the log tells everything, and by the present declaration: older cursors are reset. */
+  declaredSince: "declared_since",
   /** The number and stamp of the last transaction that a device dropped from its queue. */
   dropped: "dropped",
 } as const;

@@ -7,6 +7,7 @@
 
 import { keyText } from "../protocol/key.ts";
 import type { Key } from "../protocol/ids.ts";
+import { rethrowLater } from "./commits.ts";
 import { stepAsync, stepSync, type Core } from "./core.ts";
 import { toDrizzleRow } from "./drizzle-row.ts";
 import { readChangedKeys, readHeadSeq } from "./oplog.ts";
@@ -30,10 +31,26 @@ export function watchChanges(
   const { connection } = sync;
   const wanted = new Set(tables);
   let position: number | undefined;
+  // Rows of commits that could not be told of yet.
+  let left: readonly ChangedRow[] = [];
   function* start(): Core<void> {
     position ??= yield* readHeadSeq(sync);
   }
   function* collect(applied: readonly ChangedRow[]): Core<readonly RowChange[]> {
+    left = left.length === 0 ? applied : [...left, ...applied];
+    const from = position;
+    try {
+      yield* start();
+      const changes = yield* collectSince(left);
+      left = [];
+      return changes;
+    } catch (error) {
+      // The next commit tells of it.
+      position = from;
+      throw error;
+    }
+  }
+  function* collectSince(applied: readonly ChangedRow[]): Core<readonly RowChange[]> {
     const nets = new Map<string, Net>();
     for (const { table: name, kind, key } of applied) {
       const table = sync.tableByKey.get(name);
@@ -47,6 +64,8 @@ export function watchChanges(
       }
       if (entries.length < entriesAtOnce) break;
     }
+    // A log that was lost with everything of ours counts from 1 again.
+    if (nets.size === 0) position = Math.min(position ?? 0, yield* readHeadSeq(sync));
     return yield* readChanges(nets);
   }
   const tell = (changes: readonly RowChange[]): void => {
@@ -54,17 +73,38 @@ export function watchChanges(
   };
   if (connection.kind === "sync") {
     stepSync(connection, start());
-    return sync.onCommit((_tables, applied) => tell(stepSync(connection, collect(applied))));
+    const hear = (_tables: ReadonlySet<string>, applied: readonly ChangedRow[]): void => {
+      let changes: readonly RowChange[] = [];
+      try {
+        changes = stepSync(connection, collect(applied));
+      } catch (error) {
+        sync.reported(error);
+      }
+      tell(changes);
+    };
+    return sync.onCommit(hear, { rows: true });
   }
   // One after the other, in the order of the commits.
-  let last: Promise<void> = stepAsync(connection, start());
+  let last: Promise<void> = stepAsync(connection, start()).catch(sync.reported);
   let isStopped = false;
-  const stop = sync.onCommit((_tables, applied) => {
-    last = last.then(async () => {
-      const changes = await stepAsync(connection, collect(applied));
-      if (!isStopped) tell(changes);
-    });
-  });
+  const stop = sync.onCommit(
+    (_tables, applied) => {
+      last = last.then(async () => {
+        let changes: readonly RowChange[] = [];
+        try {
+          changes = await stepAsync(connection, collect(applied));
+        } catch (error) {
+          sync.reported(error);
+        }
+        try {
+          if (!isStopped) tell(changes);
+        } catch (error) {
+          rethrowLater(error);
+        }
+      });
+    },
+    { rows: true },
+  );
   return () => {
     isStopped = true;
     stop();

@@ -70,7 +70,40 @@ export function readTables(
         referenced.referencedBy = [...referenced.referencedBy, { table, columns, targetColumns }];
     }
   }
+  refuseSharedTexts([...built.values()]);
   return [...built.values()];
+}
+
+/** One text must not name two scopes: a right to the one would be a right to the other. */
+function refuseSharedTexts(tables: readonly SyncTable[]): void {
+  const kinds = new Map<string, { readonly table: SyncTable; readonly columns: number; readonly compound: boolean }>();
+  for (const table of tables) {
+    for (const rule of table.scopes) {
+      if (rule.kind === "constant") continue;
+      const { compound, columns } = rule;
+      const other = kinds.get(rule.name);
+      if (other === undefined) kinds.set(rule.name, { table, columns: columns.length, compound });
+      else if (other.columns !== columns.length || other.compound !== compound)
+        throw invalid(
+          `Table \`${table.key}\`: the scope kind \`${rule.name}\` is made of ${describeParts(columns.length, compound)}, but in table \`${other.table.key}\` of ${describeParts(other.columns, other.compound)}, so that two scopes could have one text. Give one of them another name.`,
+          table.key,
+        );
+    }
+  }
+  for (const table of tables) {
+    for (const rule of table.scopes) {
+      const kind = rule.kind === "constant" ? rule.scope.slice(0, Math.max(0, rule.scope.indexOf(":"))) : "";
+      if (rule.kind === "constant" && kinds.has(kind))
+        throw invalid(
+          `Table \`${table.key}\`: the constant scope \`${rule.scope}\` could be one of the kind \`${kind}\`. Begin it with another word.`,
+          table.key,
+        );
+    }
+  }
+}
+
+function describeParts(columns: number, compound: boolean): string {
+  return compound ? `a list of ${columns}` : "one column";
 }
 
 /** Whether the Drizzle table declares an index that begins with the column. */

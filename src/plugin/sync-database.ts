@@ -27,6 +27,14 @@ export interface ChangedRow {
  */
 export type CommitListener = (tables: ReadonlySet<string>, applied: readonly ChangedRow[]) => void;
 
+/** Why something is to be mended, when that is known. */
+export interface InstallCause {
+  /** Triggers were taken away by ourselves, for a statement that fails while they are there: nothing went by. */
+  readonly isLifted?: boolean;
+  /** All was in order before the statement that has just run: a table that still has triggers has missed nothing. */
+  readonly isSeen?: boolean;
+}
+
 /** The internal side of `db.$sync`. */
 export interface SyncDatabase {
   readonly tables: readonly SyncTable[];
@@ -38,7 +46,7 @@ export interface SyncDatabase {
   /** Creates or mends log, state tables and triggers. Idempotent, under a lock; a promise on asynchronous drivers. */
   install(role: Role): void | Promise<void>;
   /** The same inside a transaction that is open already. */
-  installHere(role: Role, options?: { readonly isLifted?: boolean }): Core<void>;
+  installHere(role: Role, options?: InstallCause): Core<void>;
   readonly role: Role | undefined;
   /** What `PRAGMA schema_version` said when the triggers were last checked. */
   readonly schemaVersion: number | undefined;
@@ -48,17 +56,21 @@ export interface SyncDatabase {
   reloadLayouts(): Core<void>;
   /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** Subscribes to commits; returns the unsubscribe function. */
-  onCommit(listener: CommitListener): () => void;
+  /** Subscribes to commits; returns the unsubscribe function. `rows`: whether the listener looks at `applied`. */
+  onCommit(listener: CommitListener, options?: { readonly rows?: boolean }): () => void;
   /** Whether anybody is subscribed to commits. */
   readonly isWatched: boolean;
+  /** Whether any of them looks at `applied`. */
+  readonly isFollowed: boolean;
   /**
    * Tells subscribers of a commit that did not pass the wrapper (an applied page, a push). Table keys; `applied` names the
    * rows of an applied page, which are not in the log, for `db.$sync.onChange`.
    */
   committed(tables: ReadonlySet<string>, applied?: readonly ChangedRow[]): void;
-  /** Looks for commits in the log now, and tells of them; does nothing while nobody is subscribed. */
+  /** Looks for commits in the log now, and tells of them; does nothing while nobody is subscribed, and never fails. */
   lookForCommits(): void | Promise<void>;
+  /** Told of what failed while nobody waited for it and is tried again later. Goes to the `onError` there is, if any. */
+  reported(error: unknown): void;
   /** Subscribes to `db.$sync.scopesChanged(subject)`. */
   onScopesChanged(listener: (subject: string) => void): () => void;
   /** Tells subscribers that what a subject may hold has changed. */

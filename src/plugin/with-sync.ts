@@ -13,7 +13,7 @@ import { transact, type Core } from "./core.ts";
 import { createSyncDatabase } from "./create-sync-database.ts";
 import { defaultDefinition, type Scope, type SyncDefinition, type TableKey } from "./define-sync.ts";
 import { detectDriver } from "./detect-dialect.ts";
-import { migrateDatabase } from "./migrate.ts";
+import { migrateDatabase, type MigrateOptions } from "./migrate.ts";
 import { watchChanges, type RowChange } from "./on-change.ts";
 import { readHead } from "./oplog.ts";
 import { readTables, type ColumnNaming, type TableRules } from "./read-tables.ts";
@@ -65,7 +65,7 @@ export interface SyncHandle<TSchema, TKind, TScope = string> {
    * Runs Drizzle's migrations from a folder, with foreign keys off (a rebuilt table would otherwise take its children
    * along, and the deletes would be synced) and checked before it commits. Captured like any other write.
    */
-  migrate(folder: string): ResultOf<TKind, void>;
+  migrate(folder: string, options?: MigrateOptions): ResultOf<TKind, void>;
   /**
    * Tells of committed changes of some tables, whoever made them: other connections and processes within a tenth of a
    * second. Returns the function that ends it.
@@ -106,6 +106,8 @@ export function withSync<TDb extends AnySqliteDatabase, TTables = unknown>(
 /** `withSync` with what tests replace. */
 export interface OpenSyncOptions {
   readonly now?: () => number;
+  /** Told of what failed while nobody waited for it; it is tried again. */
+  readonly onError?: (error: unknown) => void;
   readonly without?: Safeguards;
 }
 
@@ -172,7 +174,7 @@ function createHandle(db: object, sync: SyncDatabase): SyncHandle<Record<string,
     get ready() {
       return Promise.resolve().then(isReady);
     },
-    migrate: (folder) => migrateDatabase(db, sync, folder),
+    migrate: (folder, options) => migrateDatabase(sync, folder, options),
     onChange: (tables, listener) => watchChanges(sync, tables, listener as (changes: readonly RowChange[]) => void),
     cursor: () =>
       read(function* (): Core<Cursor> {

@@ -5,6 +5,7 @@
  */
 
 import type { Key, Value } from "./ids.ts";
+import { canonicalize } from "./value.ts";
 
 /** A key as text: equal texts mean equal keys, whatever their values contain. */
 export function keyText(key: Key): string {
@@ -25,7 +26,8 @@ function part(value: Value): string {
     case "string":
       return `t${value.length}:${value}`;
     case "number":
-      return `n${Object.is(value, -0) ? 0 : value};`;
+      // A whole float beyond 2^53 is the same key to the database as the bigint, which has other digits.
+      return `n${Number.isSafeInteger(value) ? value + 0 : String(canonicalize(value, "integer"))};`;
     case "bigint":
       return `n${value};`;
     case "object":

@@ -33,9 +33,12 @@ export interface ConflictReport {
   readonly columns: readonly string[];
   /** Who won. */
   readonly winner: "server" | "client" | "merged";
-  /** What the device wrote: column keys to values; null for a delete. */
+  /** What the device wrote: column keys to values, without very long ones; null for a delete. */
   readonly client: Readonly<Record<string, Value>> | null;
-  /** The row on the server before the transaction, if the subject may read it; null when there was none. */
+  /**
+   * The row on the server before the transaction, if the subject may read it and it is not very large; null when there was
+   * none.
+   */
   readonly server?: Readonly<Record<string, Value>> | null;
 }
 
@@ -54,7 +57,7 @@ export type Outcome =
       readonly code: RejectionCode;
       /** For people; names table and column, never values. */
       readonly message: string;
-      /** The operation that caused it, and the server's version of its row if the subject may read that. */
+      /** The operation that caused it, and the server's version of its row if the subject may read that and it is not very large. */
       readonly operation?: {
         readonly index: number;
         readonly kind: OperationKind;

@@ -21,6 +21,7 @@ import { findClash } from "./judge.ts";
 import { findHolder, type LiveRows, readLiveRows } from "./live-rows.ts";
 import { foldOperations, type Net } from "./net.ts";
 import type { Refusal, RowOperation } from "./operations.ts";
+import { findRevivals, type Revival } from "./revivals.ts";
 import { type Note, readNotes, rejectedIn } from "./outcomes.ts";
 import { findRightFault } from "./rights.ts";
 import { meets, type Rights } from "./scopes.ts";
@@ -41,6 +42,8 @@ export interface ApplyContext {
   /** Whether the database enforces foreign keys, and so cascades. */
   readonly isCascading: boolean;
   readonly assign: Assign | undefined;
+  /** Whether the app's `authorize` has allowed that these rows come back; absent when there is none. */
+  readonly isAuthorized?: (revivals: readonly Revival[]) => boolean;
   readonly onError: (error: unknown) => void;
 }
 
@@ -49,8 +52,9 @@ export type RowNote = Note & { readonly table: string; readonly rowKey: string }
 
 /**
  * What became of a transaction. `deferred`: a foreign key does not hold yet at the end of a statement; it must be tried
- * alone, with keys checked at its commit. `mismatch`: one side's schema is too old (rule V3). Of these two and of
- * `need`, nothing is left in the database.
+ * alone, with keys checked at its commit. `mismatch`: one side's schema is too old (rule V3). `authorize`: rows would come
+ * back whole (rule P6), of which the app has seen no more than an update. Of these three and of `need`, nothing is left in
+ * the database.
  */
 export type Verdict =
   | {
@@ -61,6 +65,7 @@ export type Verdict =
     }
   | { readonly kind: "refused"; readonly refusal: Refusal; readonly live: LiveRows }
   | { readonly kind: "need" }
+  | { readonly kind: "authorize"; readonly revivals: readonly Revival[] }
   | { readonly kind: "deferred" }
   | { readonly kind: "mismatch"; readonly error: SyncError<"SCHEMA_MISMATCH"> };
 
@@ -89,10 +94,14 @@ export function* applyTransaction(context: ApplyContext, operations: readonly Ro
     settled.set(net.row, settlement);
   }
 
+  const revivals = findRevivals(nets, live, settled);
+  if (revivals.length > 0 && context.isAuthorized?.(revivals) === false) return { kind: "authorize", revivals };
+
   // Each round of this loop settles one more unique clash, or ends.
   for (let left = nets.size; ; left--) {
     yield* run(`SAVEPOINT ${savepoint}`);
-    const execution = createExecution({ operations, nets, live, settled, followers, assign: context.assign });
+    const { assign, onError } = context;
+    const execution = createExecution({ operations, nets, live, settled, followers, assign, onError });
     const result = yield* execute(context, execution, nets, live, settled, followers);
     if (result.kind === "applied") {
       yield* run(`RELEASE ${savepoint}`);
@@ -154,8 +163,9 @@ function* execute(
 ): Core<Executed> {
   const refuse = (refusal: Refusal): Verdict => ({ kind: "refused", refusal, live });
   try {
-    const error = yield* execution.run();
-    if (error !== undefined) return { kind: "mismatch", error };
+    const fault = yield* execution.run();
+    if (fault?.kind === "mismatch") return fault;
+    if (fault !== undefined) return refuse(fault.refusal);
   } catch (error) {
     execution.failure = error;
     const fault = faultOf(error);

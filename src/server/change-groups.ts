@@ -30,6 +30,13 @@ export interface ChangeCollector {
   finish(): readonly ChangeGroup[];
 }
 
+/** Roughly the bytes of some values on the wire: enough to keep a page of large values small. */
+export function sizeOf(values: readonly Value[] = []): number {
+  let size = 0;
+  for (const value of values) size += typeof value === "string" || value instanceof Uint8Array ? value.length + 3 : 5;
+  return size;
+}
+
 /** Creates an empty collection. */
 export function createChangeCollector(): ChangeCollector {
   const groups = new Map<string, { readonly group: ChangeGroup; readonly grow: GrowingGroup }>();

@@ -40,9 +40,22 @@ export function findResultFault(executed: Executed): Refusal | undefined {
 /** Deletes that were left to a cascade which did not come: their rows hang elsewhere by now (rule P7). */
 export function reportKeptRows(executed: Executed): readonly ConflictReport[] {
   const reports: ConflictReport[] = [];
+  const known = new Map<string, boolean>();
   // If an ancestor was kept by its resolver, its descendants stay with it.
-  const stays = (row: string): boolean =>
-    (executed.followers.get(row) ?? []).some((ancestor) => executed.settled.has(ancestor) || stays(ancestor));
+  const stays = (row: string): boolean => {
+    const walked: string[] = [];
+    let result: boolean | undefined;
+    for (let at: string | undefined = row; at !== undefined && result !== true;) {
+      result = known.get(at);
+      if (result !== undefined) break;
+      walked.push(at);
+      const path: readonly string[] = executed.followers.get(at) ?? [];
+      if (path.some((ancestor) => executed.settled.has(ancestor))) result = true;
+      at = path.at(-1);
+    }
+    for (const each of walked) known.set(each, result === true);
+    return result === true;
+  };
   for (const row of executed.followers.keys()) {
     const net = executed.nets.get(row);
     const kept = executed.after.get(row);

@@ -8,11 +8,8 @@
 
 import { type Core, run } from "../plugin/core.ts";
 import { readMeta, writeMeta } from "../plugin/meta.ts";
-import { LOG, MARKER, STAMP_SQL } from "../plugin/names.ts";
+import { LOG, MARKER, STAMP_SQL, metaKeys } from "../plugin/names.ts";
 import { readHead } from "../plugin/oplog.ts";
-
-/** The seq from which on the log's entries follow the present declaration. */
-export const declaredSinceKey = "declared_since";
 
 const declarationKey = "declaration";
 
@@ -28,7 +25,7 @@ export function* writeDeclaration(declaration: string, hlc: number): Core<void> 
   yield* writeMeta(declarationKey, declaration);
   if (before === undefined) return;
   yield* appendMarker(hlc);
-  yield* writeMeta(declaredSinceKey, (yield* readHead()).seq);
+  yield* writeMeta(metaKeys.declaredSince, (yield* readHead()).seq);
 }
 
 /** Appends a marker, so that the head moves although no row did. */

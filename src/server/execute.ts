@@ -6,7 +6,7 @@
 
 import type { Core } from "../plugin/core.ts";
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
-import { SyncError } from "../protocol/errors.ts";
+import { isSyncError, SyncError } from "../protocol/errors.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 import { type AppRow, toAppRow, toStorageValue } from "./column-values.ts";
 import type { Followers } from "./follow.ts";
@@ -14,7 +14,7 @@ import type { LiveRow } from "./judge.ts";
 import type { KnownTable } from "./known-schema.ts";
 import type { LiveRows } from "./live-rows.ts";
 import type { Net } from "./net.ts";
-import type { RowOperation } from "./operations.ts";
+import type { Refusal, RowOperation } from "./operations.ts";
 import type { Settled } from "./settle.ts";
 import { deleteRow, insertRow, updateRow } from "./statements.ts";
 
@@ -29,12 +29,19 @@ export interface ExecutionPlan {
   readonly settled: ReadonlyMap<string, Settled>;
   readonly followers: Followers;
   readonly assign: Assign | undefined;
+  /** Told of what the app's `assign` or defaults threw. */
+  readonly onError: (error: unknown) => void;
 }
+
+/** Why a run was not completed: the device is too old to insert such a row (rule V3), or the row cannot be made. */
+export type ExecutionFault =
+  | { readonly kind: "mismatch"; readonly error: SyncError<"SCHEMA_MISMATCH"> }
+  | { readonly kind: "refused"; readonly refusal: Refusal };
 
 /** One run through the operations. */
 export interface Execution {
-  /** Executes; answers the error when the device is too old to insert such a row (rule V3). */
-  run(): Core<SyncError<"SCHEMA_MISMATCH"> | undefined>;
+  /** Executes; answers what kept it from going on, if the database did not. */
+  run(): Core<ExecutionFault | undefined>;
   /** The operation that is being executed, or failed. */
   readonly operation: RowOperation | undefined;
   /** What the database said when it failed. */
@@ -45,7 +52,7 @@ export interface Execution {
 
 /** Prepares a run. */
 export function createExecution(plan: ExecutionPlan): Execution {
-  const { operations, nets, live, settled, followers, assign } = plan;
+  const { operations, nets, live, settled, followers, assign, onError } = plan;
   let current: RowOperation | undefined;
   let columns: readonly SyncColumn[] = [];
   let values: readonly Value[] = [];
@@ -59,14 +66,23 @@ export function createExecution(plan: ExecutionPlan): Execution {
     key: Key,
     row: Written,
     before: LiveRow | undefined,
-  ): Core<SyncError<"SCHEMA_MISMATCH"> | undefined> {
-    const whole = remember(completeRow(known, key, row, before, assign));
+  ): Core<ExecutionFault | undefined> {
+    let whole: Written;
+    try {
+      whole = remember(completeRow(known, key, row, before, assign));
+    } catch (error) {
+      // A mistake of the program is one for every row: nothing is lost by waiting until it is mended.
+      if (isSyncError(error, "INVALID_CONFIG")) throw error;
+      // For this row alone it is the transaction's, and nothing behind it waits (promise 4).
+      onError(error);
+      return { kind: "refused", refusal: notMade(known.table, current?.index) };
+    }
     const lacking = findLackingColumn(known, whole.columns);
-    if (lacking !== undefined) return deviceTooOld(known.table, lacking);
+    if (lacking !== undefined) return { kind: "mismatch", error: deviceTooOld(known.table, lacking) };
     yield* insertRow(known.table, key, whole.columns, whole.values);
     return undefined;
   }
-  function* settle(net: Net, { plan: decided }: Settled): Core<SyncError<"SCHEMA_MISMATCH"> | undefined> {
+  function* settle(net: Net, { plan: decided }: Settled): Core<ExecutionFault | undefined> {
     if (decided.kind === "keep") return undefined;
     if (decided.kind === "delete") {
       yield* deleteRow(net.table, net.key);
@@ -96,11 +112,13 @@ export function createExecution(plan: ExecutionPlan): Execution {
         if (net.kind === "none" || followers.has(operation.row)) continue;
         const decision = settled.get(operation.row);
         const before = live.get(operation.row);
-        let fault: SyncError<"SCHEMA_MISMATCH"> | undefined;
+        let fault: ExecutionFault | undefined;
         if (decision !== undefined) {
           if (operation.index === net.lastIndex) fault = yield* settle(net, decision);
         } else if (net.kind === "insert" && before !== undefined) {
           continue; // No conflict, so the row is there as it was written.
+        } else if (net.kind === "delete" && before === undefined) {
+          continue; // P4: nothing, and what the database takes for that row is another one, whose rights nobody looked at.
         } else if (operation.kind === "insert") {
           fault = yield* insert(operation.known, operation.key, operation, before);
         } else if (operation.kind === "update") {
@@ -203,6 +221,14 @@ function findLackingColumn(known: KnownTable, columns: readonly SyncColumn[]): S
       !known.others.includes(column) &&
       !columns.includes(column),
   );
+}
+
+function notMade(table: SyncTable, index: number | undefined): Refusal {
+  return {
+    code: "INVALID_VALUE",
+    message: `The server could not complete a new row of table \`${table.key}\`.`,
+    ...(index === undefined ? {} : { index }),
+  };
 }
 
 function deviceTooOld(table: SyncTable, column: SyncColumn): SyncError<"SCHEMA_MISMATCH"> {

@@ -14,8 +14,11 @@ export const defaultLimits: Limits = {
   maxPageRows: 5000,
 };
 
-/** Bytes of a page, roughly, at which a snapshot's page ends. */
+/** Bytes of a page's changes, roughly, at which it ends. */
 export const maxPageBytes = 4 * 1024 * 1024;
+
+/** Bytes of one outcome beyond which rows are left out of it, and of the outcomes of one page. */
+export const outcomeLimits = { bytes: 16 * 1024, pageBytes: 2 * 1024 * 1024 } as const;
 
 /** Consecutive transactions of a push that share one database transaction, and operations in it, at most. */
 export const groupLimits = { transactions: 100, operations: 2000 } as const;

@@ -17,7 +17,8 @@ import type { Page } from "../protocol/pull.ts";
 import { createChangeCollector } from "./change-groups.ts";
 import { type DeviceRecord, readDevicesSince, type SchemaCache } from "./devices.ts";
 import type { KnownSchema } from "./known-schema.ts";
-import { readOutcomes } from "./outcomes.ts";
+import { maxPageBytes } from "./limits.ts";
+import { readOutcomes, type ToldOutcomes } from "./outcomes.ts";
 import { findCursorFault } from "./pull.ts";
 import { readStretch } from "./stretch.ts";
 
@@ -36,6 +37,8 @@ export interface StreamPlace {
   /** What is known of the device's transactions. */
   readonly lastTx: TxRef;
   readonly ackedTx: number;
+  /** Up to here the device knows what became of its transactions. */
+  readonly told: number;
   /** Whether a page is wanted even if it is empty, and whether outcomes are, though nothing moved. */
   readonly wantsPage: boolean;
   readonly wantsOutcomes: boolean;
@@ -51,6 +54,9 @@ export type StreamNews =
       readonly to: Position;
       readonly lastTx: TxRef;
       readonly ackedTx: number;
+      readonly told: number;
+      /** Whether outcomes are left for the page after this one. */
+      readonly hasMore: boolean;
     };
 
 interface Shared {
@@ -101,9 +107,10 @@ function* readShared(
       after: place.scanned.seq,
       upTo: head.seq,
       limit: place.limit,
+      bytes: maxPageBytes,
     };
     // Too much for one page: the device pulls it in a round.
-    if ((yield* readStretch(database, query, changes)) < head.seq) return undefined;
+    if ((yield* readStretch(database, query, changes)).reached < head.seq) return undefined;
   }
   return { changes: changes.finish(), pages: new Map() };
 }
@@ -119,7 +126,10 @@ function* tell(
   const hasMoved = lastTx.number !== place.lastTx.number || lastTx.stamp !== place.lastTx.stamp;
   if (shared.changes.length === 0 && !hasMoved && !place.wantsPage)
     return { kind: "nothing", scanned: head, lastTx, ackedTx };
-  const outcomes = hasMoved || place.wantsOutcomes ? yield* readOutcomes(place.deviceId) : [];
+  const wantsOutcomes = hasMoved || place.wantsOutcomes;
+  const { outcomes, upTo }: ToldOutcomes = wantsOutcomes
+    ? yield* readOutcomes(place.deviceId, place.told)
+    : { outcomes: [] };
   const from = formatCursor(place.cursor);
   const name = outcomes.length > 0 ? undefined : `${from}|${lastTx.number}.${lastTx.stamp}|${ackedTx}`;
   let page = name === undefined ? undefined : shared.pages.get(name);
@@ -132,11 +142,12 @@ function* tell(
       scopes: place.scopes,
       schema: place.schema,
       changes: shared.changes,
-      lastTx,
+      lastTx: upTo ?? lastTx,
       ackedTx,
       outcomes,
     };
     if (name !== undefined) shared.pages.set(name, page);
   }
-  return { kind: "page", page, to: head, lastTx, ackedTx };
+  const told = (upTo ?? lastTx).number;
+  return { kind: "page", page, to: head, lastTx, ackedTx, told, hasMore: upTo !== undefined };
 }

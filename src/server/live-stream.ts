@@ -8,7 +8,7 @@ import type { Cursor } from "../protocol/ids.ts";
 import type { LiveEnd, LiveFrame } from "../protocol/live.ts";
 import type { PullRequest } from "../protocol/pull.ts";
 import type { StreamPlace } from "./live-pages.ts";
-import type { Rights } from "./scopes.ts";
+import type { AskedRights } from "./scopes.ts";
 
 /** A frame, and for pages and pokes the cursor that a reader may resume at. */
 export interface StreamedFrame {
@@ -21,7 +21,7 @@ export interface StreamOptions {
   readonly request: PullRequest;
   readonly subject: string;
   /** Asks the app what the subject may read now. */
-  readonly askRights: () => Promise<Rights>;
+  readonly askRights: () => Promise<AskedRights>;
   readonly carries: "pages" | "pokes";
   readonly signal: AbortSignal;
   /** Rows in one page, at most. */
@@ -38,6 +38,8 @@ export interface Stream extends StreamOptions {
   isDirty: boolean;
   /** Whether rights must be asked for before anything is sent. */
   isStale: boolean;
+  /** The head of the log at which its rights are known to hold; absent where no table tells of their changes. */
+  asOf: number | undefined;
   askedAt: number;
   sentAt: number;
   /** What the stream says when its reader comes next; then it is over. */
@@ -54,6 +56,7 @@ export function createStream(options: StreamOptions): Stream {
     fail: undefined,
     isDirty: false,
     isStale: false,
+    asOf: undefined,
     askedAt: 0,
     sentAt: 0,
     ending: undefined,

@@ -20,7 +20,7 @@ import type { LiveEnd } from "../protocol/live.ts";
 import { readDevice, type SchemaCache } from "./devices.ts";
 import { readNews, type StreamNews, type StreamPlace } from "./live-pages.ts";
 import { createReader, createStream, type Stream, type StreamedFrame, type StreamOptions } from "./live-stream.ts";
-import { targetScopes } from "./scopes.ts";
+import { areStale, targetScopes } from "./scopes.ts";
 
 /** The streams of one database. */
 export interface LiveStreams {
@@ -138,16 +138,34 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     );
     if (ready.length === 0) return;
     for (const stream of ready) stream.isDirty = false;
-    const news = await transact(database.connection, "read", () =>
-      readNews(
-        database,
-        schemas,
-        ready.map((stream) => stream.place as StreamPlace),
-      ),
-    );
+    const { fresh, news } = await transact(database.connection, "read", function* () {
+      const current = yield* withoutStale(ready);
+      const places = current.map((stream) => stream.place as StreamPlace);
+      return { fresh: current, news: yield* readNews(database, schemas, places) };
+    });
     const time = now();
-    ready.forEach((stream, i) => take(stream, news[i] as StreamNews, time));
+    fresh.forEach((stream, i) => take(stream, news[i] as StreamNews, time));
   };
+
+  /**
+   * Leaves out the streams whose rights a commit has overtaken that this process has not heard of yet: another process's,
+   * or one that came while the app was asked. In the snapshot that their pages are read from, so that no row goes out that
+   * was written after its reader lost the right to it.
+   */
+  function* withoutStale(ready: readonly Stream[]): Core<readonly Stream[]> {
+    const { seq: head } = yield* readHead();
+    // What holds since an earlier moment holds since a later one: most often there is one question for all.
+    for (const asOf of new Set(ready.map((stream) => stream.asOf ?? head).sort((a, b) => a - b))) {
+      if (!(yield* areStale(database, { asOf }, scopesDependOn))) break;
+      for (const stream of ready) if (stream.asOf === asOf) stream.isStale = true;
+    }
+    const fresh = ready.filter((stream) => !stream.isStale);
+    for (const stream of fresh) if (stream.asOf !== undefined) stream.asOf = head;
+    if (fresh.length === ready.length) return ready;
+    for (const stream of ready) if (stream.isStale) stream.isDirty = true;
+    isWanted = true;
+    return fresh;
+  }
 
   /** Asks what the subject may read; another target than the device's ends a stream of pages. */
   const refresh = async (stream: Stream): Promise<void> => {
@@ -155,6 +173,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     stream.askedAt = now();
     try {
       const rights = await stream.askRights();
+      stream.asOf = rights.asOf;
       const scopes = targetScopes(rights, stream.request.wanted);
       const { place } = stream;
       if (place === undefined || hashScopes(scopes) === place.scopesText) return;
@@ -179,15 +198,19 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
       stream.place = { ...place, scanned: news.scanned, lastTx, ackedTx };
       return;
     }
+    // What a poke says is pulled, however many pages it takes.
+    const hasMore = news.hasMore && stream.carries === "pages";
     stream.place = {
       ...place,
       cursor: news.to,
       scanned: news.to,
       lastTx,
       ackedTx,
-      wantsPage: false,
-      wantsOutcomes: false,
+      told: news.told,
+      wantsPage: hasMore,
+      wantsOutcomes: hasMore,
     };
+    stream.isDirty ||= hasMore;
     stream.sentAt = time;
     hand(stream, { frame: stream.carries === "pages" ? news.page : { kind: "poke" }, cursor: formatCursor(news.to) });
   };
@@ -238,7 +261,9 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     streams.add(stream);
     stream.askedAt = now();
     stream.sentAt = now();
-    const scopes = targetScopes(await stream.askRights(), stream.request.wanted);
+    const rights = await stream.askRights();
+    stream.asOf = rights.asOf;
+    const scopes = targetScopes(rights, stream.request.wanted);
     const place = await transact(database.connection, "read", () => findPlace(stream, scopes));
     if (stream.isOver) return undefined;
     if (place.fits || stream.carries === "pokes") stream.place = place.place;
@@ -295,6 +320,7 @@ function* findPlace(
     scanned: at,
     lastTx,
     ackedTx,
+    told: request.ackedTx,
     wantsPage: isBehind,
     wantsOutcomes: isBehind,
   };

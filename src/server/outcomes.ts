@@ -9,22 +9,84 @@
 import { all, type Core, each, first, run } from "../plugin/core.ts";
 import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
-import type { DeviceId, Value } from "../protocol/ids.ts";
+import type { DeviceId, TxRef, Value } from "../protocol/ids.ts";
 import type { Outcome } from "../protocol/outcome.ts";
+import { outcomeLimits } from "./limits.ts";
 
-/** Stores an outcome, in the transaction that it speaks of. */
+/** Stores an outcome, in the transaction that it speaks of. Of rows that are too large for it, it tells less. */
 export function* writeOutcome(deviceId: DeviceId, outcome: Outcome): Core<void> {
+  const whole = encodeCbor(outcome);
+  const body = whole.length <= outcomeLimits.bytes ? whole : encodeCbor(shorten(outcome));
   yield* run(
     `INSERT INTO ${serverTables.outcomes} (device_id, number, body) VALUES (?, ?, ?) ON CONFLICT (device_id, number) DO UPDATE SET body = excluded.body`,
-    [deviceId, outcome.number, encodeCbor(outcome)],
+    [deviceId, outcome.number, body],
   );
 }
 
-/** The outcomes that a device has not acknowledged, oldest first. */
-export function* readOutcomes(deviceId: DeviceId): Core<readonly Outcome[]> {
-  const rows = yield* all(`SELECT body FROM ${serverTables.outcomes} WHERE device_id = ? ORDER BY number`, [deviceId]);
+/** What one page tells of a device's outcomes. */
+export interface ToldOutcomes {
+  /** Oldest first. */
+  readonly outcomes: readonly Outcome[];
+  /** Up to where the page tells everything, if that is not all: the page's `lastTx` is no later (rule U3). */
+  readonly upTo?: TxRef;
+}
+
+/**
+ * The outcomes that a device has not acknowledged. Where they are too many for one page, those up to `told`, which the
+ * device has, are left out first, and then the latest: the page after this one brings them.
+ */
+export function* readOutcomes(
+  deviceId: DeviceId,
+  told: number,
+  maxBytes: number = outcomeLimits.pageBytes,
+): Core<ToldOutcomes> {
+  const sizes = yield* all(
+    `SELECT number, length(body) FROM ${serverTables.outcomes} WHERE device_id = ? ORDER BY number`,
+    [deviceId],
+  );
+  if (sizes.length === 0) return nothingToTell;
+  let wanted = sizes;
+  let total = sizes.reduce((sum, [, size]) => sum + Number(size), 0);
+  if (total > maxBytes) {
+    wanted = sizes.filter(([number]) => Number(number) > told);
+    total = 0;
+    const end = wanted.findIndex(([, size], i) => (total += Number(size)) > maxBytes && i > 0);
+    if (end > 0) wanted = wanted.slice(0, end);
+  }
+  if (wanted.length === 0) return nothingToTell;
+  const rows = yield* all(
+    `SELECT body FROM ${serverTables.outcomes} WHERE device_id = ? AND number BETWEEN ? AND ? ORDER BY number`,
+    [deviceId, wanted[0]?.[0] ?? null, wanted.at(-1)?.[0] ?? null],
+  );
   // Written by writeOutcome alone, so its form is known.
-  return rows.map(([body]) => decodeCbor(body as Uint8Array) as Outcome);
+  const outcomes = rows.map(([body]) => decodeCbor(body as Uint8Array) as Outcome);
+  const last = outcomes.at(-1);
+  if (last === undefined || wanted.at(-1)?.[0] === sizes.at(-1)?.[0]) return { outcomes };
+  return { outcomes, upTo: { number: last.number, stamp: last.stamp } };
+}
+
+const nothingToTell: ToldOutcomes = { outcomes: [] };
+
+/** Leaves rows and values out until what is left is small. The device has its own version by itself. */
+function shorten(outcome: Outcome): Outcome {
+  let left: number = outcomeLimits.bytes;
+  const fits = (value: Value): boolean => {
+    const size = typeof value === "string" || value instanceof Uint8Array ? value.length + 16 : 16;
+    if (size > left) return false;
+    left -= size;
+    return true;
+  };
+  if (outcome.status === "rejected") {
+    if (outcome.operation === undefined) return outcome;
+    const { server, ...operation } = outcome.operation;
+    return { ...outcome, operation: server === null ? outcome.operation : operation };
+  }
+  const conflicts = outcome.conflicts.map(({ server, client, ...conflict }) => {
+    const written = client && Object.fromEntries(Object.entries(client).filter(([, value]) => fits(value)));
+    const isShown = server === null || (server !== undefined && Object.values(server).every(fits));
+    return { ...conflict, client: written, ...(isShown ? { server } : {}) };
+  });
+  return { ...outcome, conflicts };
 }
 
 /**

@@ -6,6 +6,7 @@
 
 import type { Core } from "../plugin/core.ts";
 import { readMeta } from "../plugin/meta.ts";
+import { metaKeys } from "../plugin/names.ts";
 import { readHead, readHorizon, vouches } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { hashScopes } from "../protocol/hash.ts";
@@ -15,7 +16,6 @@ import { createChangeCollector } from "./change-groups.ts";
 import { readChecksums } from "./checksums.ts";
 import { type DeviceRecord, readDevice, type SchemaCache } from "./devices.ts";
 import { forgottenSchema, type KnownSchema } from "./known-schema.ts";
-import { declaredSinceKey } from "./declaration.ts";
 import { acknowledge, readOutcomes } from "./outcomes.ts";
 import { beginRound, type PageLimits, resumeRound, roundState, type Walk, walkRound } from "./round.ts";
 import { type Rights, targetScopes } from "./scopes.ts";
@@ -71,8 +71,9 @@ export function* findCursorFault(cursor: Position): Core<ResetReason | undefined
   const horizon = yield* readHorizon();
   if (cursor.seq < horizon.seq) return "CURSOR_EXPIRED";
   if (!(yield* vouches(cursor))) return "CURSOR_UNKNOWN";
-  // Entries from before a change of the declaration tell scopes by the old one.
-  const declaredSince = yield* readMeta(declaredSinceKey);
+  // Entries from before a change of the declaration tell scopes by the old one, and some changes while triggers were
+  // missing have none.
+  const declaredSince = yield* readMeta(metaKeys.declaredSince);
   return declaredSince !== undefined && cursor.seq < Number(declaredSince) ? "DECLARATION_CHANGED" : undefined;
 }
 
@@ -150,13 +151,14 @@ function* readPage(
     const remaining = next.phase === "log" ? { remaining: head.seq - next.next } : {};
     return { ...page, round: roundState(next, head), ...remaining };
   }
-  // U3: as of this snapshot, which is the page's end.
+  // U3: as of this snapshot, which is the page's end; or earlier, where not all outcomes fit.
+  const told = device.isKnown ? yield* readOutcomes(request.deviceId, request.ackedTx) : { outcomes: [] };
   return {
     ...page,
     to: formatCursor(head),
-    lastTx: device.lastTx,
+    lastTx: told.upTo ?? device.lastTx,
     ackedTx: device.ackedTx,
-    outcomes: device.isKnown ? yield* readOutcomes(request.deviceId) : [],
+    outcomes: told.outcomes,
     ...(request.check === undefined
       ? {}
       : { checksums: yield* readChecksums(database, schema, request.check, new Set(walk.scopes)) }),

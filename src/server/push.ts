@@ -22,6 +22,7 @@ import type { KnownSchema } from "./known-schema.ts";
 import type { OperationReader, ReadTransaction, Refusal, RowOperation } from "./operations.ts";
 import { hasNotes, readRejectedKeys } from "./outcomes.ts";
 import { createRecorder, type Recorder } from "./record.ts";
+import { areAllowed, type Revival, withRevivals } from "./revivals.ts";
 import { areStale, type AskedRights } from "./scopes.ts";
 
 /** Who pushes, with what. */
@@ -36,6 +37,8 @@ export interface PushContext {
   readonly reader: OperationReader;
   /** Transactions that the app's `authorize` refused, by number. */
   readonly refusals: ReadonlyMap<number, Refusal>;
+  /** Rows that it allows to come back, by transaction; absent when there is no `authorize`. */
+  readonly revivals?: ReadonlyMap<number, readonly Revival[]>;
   readonly isCascading: boolean;
   readonly assign: Assign | undefined;
   readonly onError: (error: unknown) => void;
@@ -72,11 +75,13 @@ export type GroupMode = "together" | "alone" | "refuse";
 
 /**
  * How far a group came. `done`: all of it. `alone`: the transaction at `next` wants a database transaction of its own.
- * `stale`: rights may have changed since they were asked for. The others end the push.
+ * `stale`: rights may have changed since they were asked for. `authorize`: the app must be asked about `ask` first. The
+ * others end the push.
  */
 export interface GroupResult {
-  readonly end: "done" | "alone" | "gap" | "need" | "forked" | "mismatch" | "stale";
+  readonly end: "done" | "alone" | "gap" | "need" | "authorize" | "forked" | "mismatch" | "stale";
   readonly error?: SyncError<"SCHEMA_MISMATCH">;
+  readonly ask?: Question;
   /** Index of the first transaction of the group that was not handled. */
   readonly next: number;
   readonly lastTx: TxRef;
@@ -88,6 +93,19 @@ export interface GroupResult {
   readonly tables: ReadonlySet<string>;
   /** The log's head. */
   readonly head: number;
+}
+
+/** A transaction as it would be executed, with rows that come back. */
+export interface Question {
+  readonly tx: PushTransaction;
+  readonly operations: readonly RowOperation[];
+  readonly revivals: readonly Revival[];
+}
+
+interface Left {
+  readonly end: "alone" | "need" | "authorize" | "mismatch";
+  readonly error?: SyncError<"SCHEMA_MISMATCH">;
+  readonly ask?: Question;
 }
 
 /** Handles consecutive transactions in the database transaction that is open. */
@@ -134,7 +152,7 @@ export function* pushGroup(
     }
     const handled = yield* handle(context, recorder, tx, mode);
     if (handled !== undefined) {
-      stop = { ...result(handled.end, i), ...(handled.error === undefined ? {} : { error: handled.error }) };
+      stop = { ...result(handled.end, i), ...handled };
       break;
     }
     lastTx = { number: tx.number, stamp: tx.stamp };
@@ -167,7 +185,7 @@ function* handle(
   recorder: Recorder,
   tx: PushTransaction,
   mode: GroupMode,
-): Core<{ readonly end: "alone" | "need" | "mismatch"; readonly error?: SyncError<"SCHEMA_MISMATCH"> } | undefined> {
+): Core<Left | undefined> {
   const clientTime = hlcBounded(tx.hlc, context.now());
   const read = context.reader.read(tx, context.schemas.get(tx.schema) as KnownSchema);
   if (read.kind === "mismatch") return { end: "mismatch", error: read.error };
@@ -180,6 +198,10 @@ function* handle(
       return { end: "mismatch", error: verdict.error };
     case "need":
       return { end: "need" };
+    case "authorize": {
+      const { revivals } = verdict;
+      return { end: "authorize", ask: { tx, operations: withRevivals(read.operations, revivals), revivals } };
+    }
     case "deferred":
       if (mode !== "alone") return { end: "alone" };
       // Alone, and refused at a statement all the same: such a key is checked at once, whatever was asked for.
@@ -206,7 +228,14 @@ function* judge(
   const refusal = read.kind === "refused" ? read.refusal : context.refusals.get(tx.number);
   if (refusal !== undefined) return { kind: "refused", refusal, live: noRows };
   if (read.operations.length === 0) return nothing;
-  const apply: ApplyContext = { ...context, clientTime, hasNotes: recorder.hasNotes, rejected: recorder.rejected };
+  const { revivals } = context;
+  const apply: ApplyContext = {
+    ...context,
+    clientTime,
+    hasNotes: recorder.hasNotes,
+    rejected: recorder.rejected,
+    ...(revivals === undefined ? {} : { isAuthorized: (rows) => areAllowed(revivals.get(tx.number), rows) }),
+  };
   return yield* applyTransaction(apply, read.operations);
 }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Core } from "../plugin/core.ts";
+import { bounds } from "../protocol/bounds.ts";
 import type { DeviceId } from "../protocol/ids.ts";
 import { keyText } from "../protocol/key.ts";
 import type { Outcome } from "../protocol/outcome.ts";
@@ -113,7 +114,8 @@ function* describe(
     number: tx.number,
     stamp: tx.stamp,
     code,
-    message,
+    // Some are the app's words.
+    message: message.slice(0, bounds.message),
     ...(cause === undefined ? {} : { cause }),
   };
   const operation = refusal.index === undefined ? undefined : operations.find((each) => each.index === refusal.index);

@@ -8,13 +8,15 @@
  * @module
  */
 
-import type { Core } from "../plugin/core.ts";
+import type { Core, Rows } from "../plugin/core.ts";
+import { readMeta } from "../plugin/meta.ts";
+import { metaKeys } from "../plugin/names.ts";
 import { readHorizon, vouches } from "../plugin/oplog.ts";
 import { readSnapshotRows } from "../plugin/rows.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import { formatCursor, parseCursor, type Key, type Position, type Value } from "../protocol/ids.ts";
+import { formatCursor, parseCursor, type Key, type Position } from "../protocol/ids.ts";
 import type { RoundState } from "../protocol/pull.ts";
-import type { ChangeCollector } from "./change-groups.ts";
+import { type ChangeCollector, sizeOf } from "./change-groups.ts";
 import { gained, type KnownSchema } from "./known-schema.ts";
 import type { Rights } from "./scopes.ts";
 import { readStretch } from "./stretch.ts";
@@ -100,6 +102,8 @@ export function* resumeRound(
   // I2: the head at which the last page was read; a restored database does not vouch for it.
   const head = parseCursor(state.head);
   if (!(yield* vouches(head))) return undefined;
+  // What changed unseen meanwhile is in none of the log pages that would follow.
+  if (head.seq < Number((yield* readMeta(metaKeys.declaredSince)) ?? 0)) return undefined;
   const horizon = yield* readHorizon();
   const at = state.phase === "snapshot" ? state.s0 : state.next;
   if (at < horizon.seq || at > head.seq || state.s0 > head.seq || head.seq > check.head.seq) return undefined;
@@ -169,10 +173,14 @@ export function* walkRound(
     }
     const upTo = walk.phase === "log0" ? Math.min(walk.s0, head.seq) : head.seq;
     const held = new Set(walk.held);
-    const query = { target, held, schema, base: walk.base, after: walk.next, upTo, limit: limits.rows - changes.count };
-    const reached = walk.next < upTo ? yield* readStretch(database, query, changes) : walk.next;
-    walk = { ...walk, next: reached };
-    if (reached < upTo) return walk;
+    if (walk.next < upTo) {
+      const left = { limit: limits.rows - changes.count, bytes: limits.bytes - bytes };
+      const query = { target, held, schema, base: walk.base, after: walk.next, upTo, ...left };
+      const read = yield* readStretch(database, query, changes);
+      bytes += read.bytes;
+      walk = { ...walk, next: read.reached };
+      if (read.reached < upTo) return walk;
+    }
     if (walk.phase === "log") return undefined;
     walk = { ...walk, phase: "snapshot" };
   }
@@ -184,7 +192,9 @@ interface SnapshotPart {
   readonly bytes: number;
 }
 
-const firstChunk = 128;
+/** Rows read before their size is known, and at most at a time: some may be far larger than those before them. */
+const firstChunk = 8;
+const maxChunk = 1024;
 
 /** Rows of the scopes, tables and columns that the device gains, by key, parents first (rule R2). */
 function* readSnapshotPart(
@@ -200,7 +210,6 @@ function* readSnapshotPart(
   const { schema, changes } = page;
   let { rows } = page;
   let bytes = 0;
-  let chunk = Math.min(firstChunk, rows);
   let isBefore = walk.table !== undefined;
   for (const known of schema.sent) {
     const isHere = known.table.key === walk.table;
@@ -209,6 +218,7 @@ function* readSnapshotPart(
     const scopes = walk.isFresh || gained(known, walk.base) ? walk.scopes : walk.added;
     if (scopes.length === 0) continue;
     let after = isHere ? walk.after : undefined;
+    let chunk = firstChunk;
     for (;;) {
       if (rows <= 0 || bytes >= page.bytes)
         return { at: { table: known.table.key, ...(after === undefined ? {} : { after }) }, bytes };
@@ -219,30 +229,29 @@ function* readSnapshotPart(
         limit,
         ...(after === undefined ? {} : { after }),
       });
-      const group = changes.rows(known);
-      group.addRows(read);
-      if (read.length < limit) {
-        rows -= read.length;
-        bytes += sizeOf(read);
-        break;
-      }
-      const size = sizeOf(read);
-      rows -= read.length;
-      bytes += size;
-      after = read.at(-1)?.slice(0, known.table.keyColumns.length);
+      const fitting = fittingRows(read, page.bytes - bytes);
+      changes.rows(known).addRows(fitting.rows);
+      rows -= fitting.rows.length;
+      bytes += fitting.bytes;
+      if (fitting.rows.length === read.length && read.length < limit) break;
+      after = fitting.rows.at(-1)?.slice(0, known.table.keyColumns.length);
       // The rows seen so far tell how many more fit.
-      chunk = Math.max(1, Math.min(rows, Math.floor((page.bytes - bytes) / Math.max(1, size / read.length))));
+      const more = Math.floor((page.bytes - bytes) / Math.max(1, fitting.bytes / fitting.rows.length));
+      chunk = Math.max(1, Math.min(limit * 8, maxChunk, more));
     }
   }
   return { bytes };
 }
 
-/** Roughly the bytes of some rows on the wire: enough to keep a page of large values small. */
-function sizeOf(rows: readonly (readonly Value[])[]): number {
-  let size = 0;
-  for (const row of rows)
-    for (const value of row) size += typeof value === "string" || value instanceof Uint8Array ? value.length + 3 : 5;
-  return size;
+/** The first of the rows, as many as fit, but one at least. */
+function fittingRows(rows: Rows, maxBytes: number): { readonly rows: Rows; readonly bytes: number } {
+  let bytes = 0;
+  for (let i = 0; i < rows.length; i++) {
+    const size = sizeOf(rows[i]);
+    if (i > 0 && bytes + size > maxBytes) return { rows: rows.slice(0, i), bytes };
+    bytes += size;
+  }
+  return { rows, bytes };
 }
 
 function sorted(scopes: readonly string[]): readonly string[] {

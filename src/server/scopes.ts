@@ -35,7 +35,11 @@ export function* readAsOf(): Core<number> {
 }
 
 /** Whether a commit since rights were asked for may have changed them. `dependsOn`: keys of the tables that decide them. */
-export function* areStale(database: SyncDatabase, rights: AskedRights, dependsOn: ReadonlySet<string>): Core<boolean> {
+export function* areStale(
+  database: SyncDatabase,
+  rights: Pick<AskedRights, "asOf">,
+  dependsOn: ReadonlySet<string>,
+): Core<boolean> {
   if (rights.asOf === undefined || dependsOn.size === 0) return false;
   if ((yield* readHead()).seq === rights.asOf) return false;
   const tables = yield* tablesSince(database, rights.asOf, manyEntries);

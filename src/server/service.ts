@@ -12,7 +12,7 @@ import { metaKeys } from "../plugin/names.ts";
 import { indexTail, readHead, readHorizon } from "../plugin/oplog.ts";
 import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import { isSyncError, SyncError } from "../protocol/errors.ts";
+import { SyncError } from "../protocol/errors.ts";
 import type { HandshakeAnswer, HandshakeRequest, Limits } from "../protocol/handshake.ts";
 import { hashSchema } from "../protocol/hash.ts";
 import { hlcNow } from "../protocol/hlc.ts";
@@ -20,7 +20,7 @@ import { type Cursor, type Epoch, formatCursor } from "../protocol/ids.ts";
 import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
 import type { PushAnswer, PushRequest, PushTransaction } from "../protocol/push.ts";
 import { negotiateProtocol } from "../protocol/version.ts";
-import { type AuthorizeTransaction, describeTransaction } from "./authorize.ts";
+import { type Authorize, type AuthorizeTransaction, describeTransaction, withAuthorization } from "./authorize.ts";
 import { isRedeclared, writeDeclaration } from "./declaration.ts";
 import { createSchemaCache, registerDevice, writeSchema } from "./devices.ts";
 import type { Assign } from "./execute.ts";
@@ -28,7 +28,7 @@ import { matchSchema, sentTables } from "./known-schema.ts";
 import { defaultLimits, maxPageBytes, tailLimits } from "./limits.ts";
 import { createLiveStreams } from "./live.ts";
 import type { StreamedFrame } from "./live-stream.ts";
-import { createOperationReader, type OperationReader, type Refusal } from "./operations.ts";
+import { createOperationReader, type OperationReader } from "./operations.ts";
 import { type PullQuery, type PullResult, pull, writeAcknowledgement } from "./pull.ts";
 import { type GroupResult, preparePush, type Preparation } from "./push.ts";
 import { pushInGroups } from "./push-groups.ts";
@@ -40,7 +40,7 @@ export interface SyncCaller {
   /** Asks the app which scopes the subject may read and write now. */
   scopes(): Promise<Rights>;
   /** Asks the app whether a transaction may be applied: refused for good, or (by a throw) not now. */
-  authorize?(transaction: AuthorizeTransaction): Promise<Refusal | undefined>;
+  readonly authorize?: Authorize;
   readonly assign?: Assign;
 }
 
@@ -234,7 +234,6 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
 
       const reader = createOperationReader(request.shapes, database.tableByKey);
       const open = request.txs.filter((tx) => tx.number > preparation.device.lastTx.number);
-      const asked = await authorizeAll(caller, open, (tx) => describe(reader, tx, preparation));
       const context = {
         database,
         deviceId: request.deviceId,
@@ -242,25 +241,27 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
         scopesDependOn,
         schemas: preparation.schemas,
         reader,
-        refusals: asked.refusals,
         isCascading: isCascading ?? true,
         assign: caller.assign,
         onError,
         now: database.now,
         nextHlc,
       };
-      const result = await withRights(caller, async (rights) => {
-        const handled = await pushInGroups({ ...context, rights }, request, asked.allowed, committed);
-        // What was handled is skipped when it is sent through again.
-        return handled.end === "stale" ? "stale" : handled;
-      });
+      const describeTx = (tx: PushTransaction) => describe(reader, tx, preparation);
+      const { result, failure } = await withAuthorization(caller.authorize, open, describeTx, onError, (said) =>
+        withRights(caller, async (rights) => {
+          const handled = await pushInGroups({ ...context, ...said, rights }, request, said.allowed, committed);
+          // What was handled is skipped when it is sent through again.
+          return handled.end === "stale" ? "stale" : handled;
+        }),
+      );
       const { lastTx, ackedTx } = result;
       if (result.error !== undefined) throw result.error;
       if (result.end === "forked") return { kind: "forked", epoch };
       if (result.end === "gap") return { kind: "gap", epoch, lastTx, ackedTx };
       if (result.end === "need") return { kind: "need", epoch, lastTx, ackedTx, number: lastTx.number + 1 };
       // P12: what came before the transaction that could not be judged is handled; the device tries again from there.
-      if (asked.failure !== undefined) throw asked.failure;
+      if (failure !== undefined) throw failure;
       return { kind: "ok", epoch, lastTx, ackedTx };
     },
 
@@ -317,36 +318,6 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
     keepIndexed(result.head);
   };
   return service;
-}
-
-/** Asks the app about each transaction, in order, up to the first of which it cannot tell. */
-async function authorizeAll(
-  caller: SyncCaller,
-  txs: readonly PushTransaction[],
-  describeTx: (tx: PushTransaction) => AuthorizeTransaction | undefined,
-): Promise<{
-  readonly refusals: ReadonlyMap<number, Refusal>;
-  readonly allowed: readonly PushTransaction[];
-  readonly failure?: unknown;
-}> {
-  const refusals = new Map<number, Refusal>();
-  if (caller.authorize === undefined) return { refusals, allowed: txs };
-  for (let i = 0; i < txs.length; i++) {
-    const tx = txs[i] as PushTransaction;
-    const described = describeTx(tx);
-    if (described === undefined) continue;
-    try {
-      const refusal = await caller.authorize(described);
-      if (refusal !== undefined) refusals.set(tx.number, refusal);
-    } catch (error) {
-      return {
-        refusals,
-        allowed: txs.slice(0, i),
-        failure: isSyncError(error) ? error : unavailable("`authorize` failed. The transaction is tried again.", error),
-      };
-    }
-  }
-  return { refusals, allowed: txs };
 }
 
 /** What `authorize` sees; undefined for transactions that are not tried anyway. */

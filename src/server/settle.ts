@@ -140,7 +140,8 @@ function clientValues(net: Net, conflict: ConflictOf): ReadonlyMap<SyncColumn, V
   if (net.kind === "delete") return undefined;
   const values = new Map<SyncColumn, Value>();
   if (conflict.live === undefined) {
-    net.seenRow?.forEach((value, i) => values.set(net.known.others[i] as SyncColumn, value));
+    // Of a read-only column the device's word is worth nothing; `assign` may give it a value.
+    for (const [column, value] of seenPairs(net)) values.set(column, value);
   } else {
     // On top of the row that is there; an insert over it updates no read-only column.
     for (const column of net.table.columns)
@@ -180,9 +181,21 @@ function describe(
   };
 }
 
+/** The row as the user saw it, if it came, without read-only columns. */
+function seenPairs({ known, seenRow }: Net): readonly (readonly [SyncColumn, Value])[] {
+  if (seenRow === undefined) return [];
+  return known.others.flatMap((column, i) => (column.readonly ? [] : [[column, seenRow[i] ?? null] as const]));
+}
+
 /** What the user saw, as far as it was sent as it is. */
 function seenValues(net: Net): AppRow {
-  if (net.seenRow !== undefined) return toAppRow(net.known.others, net.seenRow);
+  if (net.seenRow !== undefined) {
+    const seen = seenPairs(net);
+    return toAppRow(
+      seen.map(([column]) => column),
+      seen.map(([, value]) => value),
+    );
+  }
   const row: Record<string, unknown> = {};
   for (const [column, seen] of net.seen) if (!isHashed(seen)) row[column.key] = toAppValue(column, seen);
   return row;

@@ -26,18 +26,18 @@ export function* updateRow(
   columns: readonly SyncColumn[],
   values: readonly Value[],
 ): Core<void> {
-  if (columns.length > 0) yield* run(updateSql(table, columns), [...values, ...key]);
+  if (columns.length > 0) yield* run(updateSql(table, columns), [...values, ...key, ...key]);
 }
 
 /** Deletes a row, if it is there. */
 export function* deleteRow(table: SyncTable, key: Key): Core<void> {
-  yield* run(deleteSql(table), key);
+  yield* run(deleteSql(table), [...key, ...key]);
 }
 
 /** Finds the key of another row that holds these values in some columns. */
 export function clashSql(table: SyncTable, columns: readonly SyncColumn[]): string {
   const keys = table.keyColumns.map(name).join(", ");
-  const others = table.keyColumns.map((column) => `${name(column)} = ?`).join(" AND ");
+  const others = table.keyColumns.map((column) => `${name(column)} = ? COLLATE BINARY`).join(" AND ");
   return `SELECT ${keys} FROM ${identifier(table.name)} WHERE ${columns.map((column) => `${name(column)} = ?`).join(" AND ")} AND NOT (${others}) LIMIT 1`;
 }
 
@@ -74,8 +74,11 @@ function deleteSql(table: SyncTable): string {
   return sql;
 }
 
+/** Takes the key twice: the first comparison serves the index; the second is exact where the column ignores case. */
 function keyCondition(table: SyncTable): string {
-  return table.keyColumns.map((column) => `${name(column)} = ?`).join(" AND ");
+  const found = table.keyColumns.map((column) => `${name(column)} = ?`);
+  const exact = table.keyColumns.map((column) => `${name(column)} = ? COLLATE BINARY`);
+  return [...found, ...exact].join(" AND ");
 }
 
 function name(column: SyncColumn): string {

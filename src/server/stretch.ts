@@ -10,9 +10,9 @@ import { type LogEntry, readEntries } from "../plugin/oplog.ts";
 import { readRows } from "../plugin/rows.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
-import type { Key } from "../protocol/ids.ts";
+import type { Key, Value } from "../protocol/ids.ts";
 import { keyText } from "../protocol/key.ts";
-import type { ChangeCollector } from "./change-groups.ts";
+import { type ChangeCollector, type GrowingGroup, sizeOf } from "./change-groups.ts";
 import type { KnownSchema, KnownTable } from "./known-schema.ts";
 import { meets, sameScopes } from "./scopes.ts";
 
@@ -29,42 +29,116 @@ export interface StretchQuery {
   readonly upTo: number;
   /** Rows wanted at most. */
   readonly limit: number;
+  /** Bytes of values, roughly, at which the reading stops. */
+  readonly bytes: number;
 }
 
 /** Entries read for one page at most, however few rows they touch: it bounds the time that a page takes. */
 const maxEntries = 20_000;
+/** Entries whose rows are read before their size is known, and at most at a time: multiples of what a statement reads. */
+const firstSlice = 10;
+const maxSlice = 500;
 
-/** Adds the changes of a stretch to a page; answers the seq up to which it was read. */
-export function* readStretch(database: SyncDatabase, query: StretchQuery, changes: ChangeCollector): Core<number> {
+/** How far a stretch was read, and roughly the bytes of what was found. */
+export interface StretchRead {
+  readonly reached: number;
+  readonly bytes: number;
+}
+
+/** Adds the changes of a stretch to a page. */
+export function* readStretch(database: SyncDatabase, query: StretchQuery, changes: ChangeCollector): Core<StretchRead> {
   // Held scopes are a part of the target: what is not in it any more, the device drops by itself (rule U1).
   const scopes = query.target;
-  const touched = new Map<SyncTable, Map<string, TouchedRow>>();
+  const touched: Touched = new Map();
   let reached = query.after;
   let rows = 0;
   let entries = 0;
-  while (reached < query.upTo && rows < query.limit && entries < maxEntries) {
+  let bytes = 0;
+  let slice = firstSlice;
+  const lists = createColumnLists();
+  while (reached < query.upTo && rows < query.limit && entries < maxEntries && bytes < query.bytes) {
     const chunk = yield* readEntries(database, { after: reached, upTo: query.upTo, scopes, limit: query.limit - rows });
-    for (const entry of chunk.entries) if (touch(touched, entry, query)) rows++;
-    entries += chunk.entries.length;
+    let at = 0;
+    while (at < chunk.entries.length && bytes < query.bytes) {
+      const part = chunk.entries.slice(at, at + slice);
+      const found = yield* readSlice(touched, part, query, { lists, bytes: query.bytes - bytes, isFirst: bytes === 0 });
+      bytes += found.bytes;
+      rows += found.rows;
+      at += found.entries;
+      if (found.entries < part.length) break;
+      // What was read so far tells how many more fit.
+      const fitting = Math.floor(((query.bytes - bytes) * (entries + at)) / Math.max(1, bytes));
+      slice = Math.max(1, Math.min(maxSlice, slice * 10, fitting));
+    }
+    entries += at;
+    if (at < chunk.entries.length) {
+      reached = chunk.entries[at - 1]?.seq ?? reached;
+      break;
+    }
     reached = chunk.reached;
   }
-  for (const known of query.schema.sent) {
-    const byKey = touched.get(known.table);
-    if (byKey !== undefined) yield* addRows(known, byKey.values(), query.target, changes);
-  }
-  return reached;
+  addRows(query.schema, touched, changes);
+  return { reached, bytes };
 }
 
-interface TouchedRow {
-  readonly key: Key;
-  readonly had: boolean;
-  /** Whether anything but updates that left its scopes alone happened to it. */
+/** Reads the rows of some entries, as far as they fit; answers how many entries that are. */
+function* readSlice(
+  touched: Touched,
+  part: readonly LogEntry[],
+  query: StretchQuery,
+  page: { readonly lists: ColumnLists; readonly bytes: number; readonly isFirst: boolean },
+): Core<{ readonly entries: number; readonly rows: number; readonly bytes: number }> {
+  // In the order of the entries that touch them first, with what was known of them before.
+  const lacking = new Map<TouchedRow, { readonly at: number; readonly before: Need }>();
+  part.forEach((entry, at) => {
+    const found = touch(touched, entry, query);
+    if (found !== undefined && !lacking.has(found.row)) lacking.set(found.row, { at, before: found.before });
+  });
+  yield* findRows(lacking.keys(), query.target, page.lists);
+  let bytes = 0;
+  let rows = 0;
+  let end = part.length;
+  for (const [row, { at, before }] of lacking) {
+    const size = sizeOf(row.key) + sizeOf(row.found?.values) - sizeOf(before.found?.values);
+    if (end === part.length && bytes + size > page.bytes && !(page.isFirst && at === 0)) end = at;
+    if (end < part.length) {
+      // It comes with a later page.
+      if (before === untouched) touched.get(row.known.table)?.delete(keyText(row.key));
+      else Object.assign(row, before);
+      continue;
+    }
+    bytes += size;
+    if (before === untouched) rows++;
+  }
+  return { entries: end, rows, bytes };
+}
+
+type Touched = Map<SyncTable, Map<string, TouchedRow>>;
+
+/** What a page must tell of a row. */
+interface Need {
+  /** Whether the device did not have it, or anything but updates that left its scopes alone happened to it. */
   isWhole: boolean;
   columns: readonly SyncColumn[];
+  /** The row as it is, over the columns that it was read for; without values when it is gone or out of the target. */
+  found: { readonly columns: readonly SyncColumn[]; readonly values?: readonly Value[] } | undefined;
 }
 
-function touch(touched: Map<SyncTable, Map<string, TouchedRow>>, entry: LogEntry, query: StretchQuery): boolean {
-  if (!query.schema.sentByTable.has(entry.table)) return false;
+interface TouchedRow extends Need {
+  readonly known: KnownTable;
+  readonly key: Key;
+}
+
+const untouched: Need = { isWhole: false, columns: [], found: undefined };
+
+/** Notes an entry; answers its row, and what was known of it, when it must be read, or read again for more columns. */
+function touch(
+  touched: Touched,
+  entry: LogEntry,
+  query: StretchQuery,
+): { readonly row: TouchedRow; readonly before: Need } | undefined {
+  const known = query.schema.sentByTable.get(entry.table);
+  if (known === undefined) return undefined;
   let byKey = touched.get(entry.table);
   if (byKey === undefined) touched.set(entry.table, (byKey = new Map()));
   const isWhole = entry.kind !== "update" || !sameScopes(entry.before, entry.after);
@@ -72,12 +146,18 @@ function touch(touched: Map<SyncTable, Map<string, TouchedRow>>, entry: LogEntry
   const row = byKey.get(text);
   if (row === undefined) {
     const had = query.base.sentByTable.has(entry.table) && meets(entry.before, query.held);
-    byKey.set(text, { key: entry.key, had, isWhole, columns: entry.columns });
-    return true;
+    const { key, columns } = entry;
+    const made: TouchedRow = { known, key, isWhole: isWhole || !had, columns, found: undefined };
+    byKey.set(text, made);
+    return { row: made, before: untouched };
   }
-  row.isWhole ||= isWhole;
-  if (!row.isWhole && row.columns !== entry.columns) row.columns = union(row.columns, entry.columns);
-  return false;
+  if (row.isWhole || (!isWhole && row.columns === entry.columns)) return undefined;
+  const columns = isWhole ? row.columns : union(row.columns, entry.columns);
+  if (!isWhole && columns === row.columns) return undefined;
+  const before: Need = { isWhole: row.isWhole, columns: row.columns, found: row.found };
+  row.isWhole = isWhole;
+  row.columns = columns;
+  return { row, before };
 }
 
 function union(left: readonly SyncColumn[], right: readonly SyncColumn[]): readonly SyncColumn[] {
@@ -85,56 +165,72 @@ function union(left: readonly SyncColumn[], right: readonly SyncColumn[]): reado
   return more.length === 0 ? left : [...left, ...more].sort((a, b) => a.index - b.index);
 }
 
-function* addRows(
-  known: KnownTable,
-  rows: Iterable<TouchedRow>,
-  target: ReadonlySet<string>,
-  changes: ChangeCollector,
-): Core<void> {
-  const whole: Key[] = [];
-  const updates = new Map<string, { readonly columns: readonly SyncColumn[]; readonly keys: Key[] }>();
-  // Entries of one layout and mask share one list of columns: they are looked at once.
-  const byList = new Map<readonly SyncColumn[], { readonly keys: Key[] } | undefined>();
-  for (const row of rows) {
-    if (row.isWhole || !row.had) {
-      whole.push(row.key);
-      continue;
-    }
-    let group = byList.get(row.columns);
-    if (group === undefined && !byList.has(row.columns)) {
-      const columns = known.others.filter((column) => row.columns.includes(column));
-      const name = columns.map((column) => column.index).join();
-      if (columns.length > 0) {
-        const found = updates.get(name) ?? { columns, keys: [] };
-        updates.set(name, found);
-        group = found;
-      }
-      byList.set(row.columns, group);
-    }
-    group?.keys.push(row.key);
+/** Reads rows as they are now. */
+function* findRows(lacking: Iterable<TouchedRow>, target: ReadonlySet<string>, lists: ColumnLists): Core<void> {
+  const groups = new Map<readonly SyncColumn[], { readonly known: KnownTable; readonly rows: TouchedRow[] }>();
+  for (const row of lacking) {
+    const columns = row.isWhole ? row.known.others : lists.of(row.known, row.columns);
+    // The device knows none of the columns that changed.
+    if (columns.length === 0 && !row.isWhole) continue;
+    const group = groups.get(columns);
+    if (group === undefined) groups.set(columns, { known: row.known, rows: [row] });
+    else group.rows.push(row);
   }
-  yield* addLive(known, known.others, whole, target, changes, "rows");
-  for (const { columns, keys } of updates.values()) yield* addLive(known, columns, keys, target, changes, "updates");
+  for (const [columns, { known, rows }] of groups) {
+    const keys = rows.map(({ key }) => key);
+    const live = new Map<string, readonly Value[]>();
+    for (const row of yield* readRows(known.table, columns, keys))
+      if (meets(row.scopes, target)) live.set(keyText(row.key), row.values);
+    for (const row of rows) {
+      const values = live.get(keyText(row.key));
+      row.found = values === undefined ? { columns } : { columns, values };
+    }
+  }
 }
 
-function* addLive(
-  known: KnownTable,
-  columns: readonly SyncColumn[],
-  keys: readonly Key[],
-  target: ReadonlySet<string>,
-  changes: ChangeCollector,
-  kind: "rows" | "updates",
-): Core<void> {
-  if (keys.length === 0) return;
-  const group = kind === "rows" ? changes.rows(known) : changes.updates(known, columns);
-  const visible = new Set<string>();
-  for (const row of yield* readRows(known.table, columns, keys)) {
-    if (!meets(row.scopes, target)) continue;
-    group.add(row.key, row.values);
-    visible.add(keyText(row.key));
+/** Puts the rows that were found into the page. */
+function addRows(schema: KnownSchema, touched: Touched, changes: ChangeCollector): void {
+  for (const known of schema.sent) {
+    const byKey = touched.get(known.table);
+    if (byKey === undefined) continue;
+    const groups = new Map<readonly SyncColumn[], GrowingGroup>();
+    for (const { key, isWhole, found } of byKey.values()) {
+      if (found === undefined) continue;
+      if (found.values === undefined) {
+        // Gone, or out of the target. A removal also takes back what an earlier page of the same round brought.
+        changes.removals(known).add(key, []);
+        continue;
+      }
+      let group = groups.get(found.columns);
+      if (group === undefined) {
+        group = isWhole ? changes.rows(known) : changes.updates(known, found.columns);
+        groups.set(found.columns, group);
+      }
+      group.add(key, found.values);
+    }
   }
-  if (visible.size === keys.length) return;
-  // Gone, or out of the target. A removal also takes back what an earlier page of the same round brought.
-  const removals = changes.removals(known);
-  for (const key of keys) if (!visible.has(keyText(key))) removals.add(key, []);
+}
+
+/** The columns of a list that are sent, the same list for the same ones, so that its statement is written once. */
+interface ColumnLists {
+  of(known: KnownTable, columns: readonly SyncColumn[]): readonly SyncColumn[];
+}
+
+function createColumnLists(): ColumnLists {
+  // Entries of one layout and mask share one list of columns: they are looked at once.
+  const sent = new Map<readonly SyncColumn[], readonly SyncColumn[]>();
+  const byName = new Map<string, readonly SyncColumn[]>();
+  return {
+    of(known, columns) {
+      let list = sent.get(columns);
+      if (list === undefined) {
+        list = known.others.filter((column) => columns.includes(column));
+        const name = JSON.stringify([known.table.key, ...list.map((column) => column.index)]);
+        const same = byName.get(name);
+        if (same === undefined) byName.set(name, list);
+        sent.set(columns, (list = same ?? list));
+      }
+      return list;
+    },
+  };
 }

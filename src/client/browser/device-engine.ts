@@ -13,6 +13,7 @@ import { createSyncDatabase } from "../../plugin/create-sync-database.ts";
 import type { SyncDefinition } from "../../plugin/define-sync.ts";
 import { closeDeviceTransaction } from "../../plugin/device-log.ts";
 import { PREFIX } from "../../plugin/names.ts";
+import { SyncError } from "../../protocol/errors.ts";
 import { createEngine } from "../engine.ts";
 import type { OnlineSource } from "../online.ts";
 import type { EngineHold, SyncEngine } from "../sync-engine.ts";
@@ -70,8 +71,11 @@ export async function createDeviceEngine(options: DeviceEngineOptions): Promise<
   await database.install("device");
 
   let engine: SyncEngine | undefined;
+  let stopTelling = (): void => {};
   let isListening = false;
   const holds = new Map<string, { readonly client: string; readonly hold: EngineHold }>();
+  /** Questions that were asked again of this leader before it was told of the hold. */
+  const early = new Map<string, EarlyQuestion>();
 
   function open(wishes: PageWishes): SyncEngine {
     if (engine) return engine;
@@ -82,7 +86,7 @@ export async function createDeviceEngine(options: DeviceEngineOptions): Promise<
       online: options.online,
       onError: (error) => emit({ kind: "error", error: toPortError(error) }),
     });
-    engine.subscribe((state) => emit({ kind: "state", state: toPortState(state) }));
+    stopTelling = engine.subscribe((state) => emit({ kind: "state", state: toPortState(state) }));
     return engine;
   }
 
@@ -113,8 +117,11 @@ export async function createDeviceEngine(options: DeviceEngineOptions): Promise<
       case "hold":
         if (!holds.has(request.hold))
           holds.set(request.hold, { client, hold: running.hold(request.scope, request.options) });
+        early.get(request.hold)?.resolve();
+        early.delete(request.hold);
         break;
       case "hold-ready":
+        if (!holds.has(request.hold)) await untilTold(client, request.hold);
         return holds.get(request.hold)?.hold.ready;
       case "release":
         release(request.hold);
@@ -134,6 +141,25 @@ export async function createDeviceEngine(options: DeviceEngineOptions): Promise<
   function release(name: string): void {
     holds.get(name)?.hold.release();
     holds.delete(name);
+    refuseEarly(name, new SyncError({ code: "ABORTED", message: "The hold was released." }));
+  }
+
+  function untilTold(client: string, name: string): Promise<void> {
+    const known = early.get(name);
+    if (known) return known.told;
+    let resolve = (): void => {};
+    let reject: EarlyQuestion["reject"] = () => {};
+    const told = new Promise<void>((onTold, onRefused) => {
+      resolve = onTold;
+      reject = onRefused;
+    });
+    early.set(name, { client, told, resolve, reject });
+    return told;
+  }
+
+  function refuseEarly(name: string, error: SyncError): void {
+    early.get(name)?.reject(error);
+    early.delete(name);
   }
 
   return {
@@ -145,13 +171,24 @@ export async function createDeviceEngine(options: DeviceEngineOptions): Promise<
     },
     call,
     clientGone: (client) => {
-      for (const [name, entry] of holds) if (entry.client === client) release(name);
+      for (const [name, entry] of [...holds, ...early]) if (entry.client === client) release(name);
     },
     close: async () => {
+      // Pages tell the next leader whether it was paused: that this one's engine ends must not look like a change of that.
+      stopTelling();
+      const closed = new SyncError({ code: "CLOSED", message: "This tab leads no more." });
+      for (const name of [...early.keys()]) refuseEarly(name, closed);
       await engine?.close();
       engine = undefined;
     },
   };
+}
+
+interface EarlyQuestion {
+  readonly client: string;
+  readonly told: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: SyncError) => void;
 }
 
 /** The worker's transport outlives an engine: this worker may lead again. */

@@ -1,7 +1,7 @@
 /**
  * The sync engine as a page has it: every call goes to the engine in the leading worker, its state and outcomes come back as
- * events. What this page asked for (start, pause, holds, listening) is asked again when another tab takes over, since the
- * new leader's engine knows nothing of it.
+ * events. What this page asked for (holds, listening) is asked again when another tab takes over, since the new leader's
+ * engine knows nothing of it; so is what the tabs last decided (start, pause, sign-out), which all of them see in the state.
  *
  * On a server nothing happens: the state is `idle`, and `start` waits for the browser.
  *
@@ -9,6 +9,7 @@
  */
 
 import { SyncError } from "../../protocol/errors.ts";
+import type { SyncStatus } from "../machine.ts";
 import type { StoredOutcome } from "../outcomes.ts";
 import type {
   EngineHold,
@@ -40,6 +41,9 @@ export interface RemoteEngine extends SyncEngine {
 /** A call without what every call carries along. */
 type Call = SyncCall extends infer TCall ? (TCall extends unknown ? Omit<TCall, "wishes"> : never) : never;
 
+/** What an engine does until it is told otherwise. */
+type Decision = "start" | "pause" | "sign-out";
+
 const IDLE: SyncState = { status: "idle", pending: 0 };
 
 /** Makes the page's side of the engine. */
@@ -51,7 +55,10 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
   const holds = new Map<string, { readonly scope: string; readonly options: HoldOptions }>();
   const isBrowser = typeof window !== "undefined";
   let state = IDLE;
-  let wanted: "start" | "pause" | undefined;
+  /** Whether this page has decided anything: only then it tells a new leader. */
+  let hasDecided = false;
+  /** The last decision as far as this page knows, whichever tab took it. */
+  let decision: Decision | undefined;
   let isAttached = false;
   let isListening = false;
   let hasAskedToKeep = false;
@@ -89,13 +96,14 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
       tell({ verb: "attach" });
       if (isListening) tell({ verb: "listen-to-outcomes" });
       for (const [hold, entry] of holds) tell({ verb: "hold", hold, ...entry });
-      // Whether it is paused was decided in any of the tabs, and every tab has seen it.
-      if (wanted !== undefined) tell({ verb: state.status === "paused" ? "pause" : "start" });
+      if (!hasDecided || decision === undefined) return;
+      tell(decision === "sign-out" ? { verb: "sign-out", options: { pending: "keep" } } : { verb: decision });
     });
   }
 
   function update(next: SyncState): void {
     state = next;
+    decision = decisionBehind(next.status) ?? decision;
     if (options.persist && !hasAskedToKeep && state.pending > 0) {
       hasAskedToKeep = true;
       // A refusal changes nothing: storage stays as safe as the browser makes it.
@@ -104,23 +112,16 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
     for (const listener of stateListeners) listener(state);
   }
 
-  function tellIfBrowser(verb: "start" | "pause" | "resume"): void {
+  function decide(verb: "start" | "pause" | "resume"): void {
+    hasDecided = true;
+    decision = verb === "pause" ? "pause" : "start";
     if (isBrowser) tell({ verb });
   }
 
   return {
-    start: () => {
-      wanted = "start";
-      tellIfBrowser("start");
-    },
-    pause: () => {
-      wanted ??= "pause";
-      tellIfBrowser("pause");
-    },
-    resume: () => {
-      wanted = wanted === undefined ? undefined : "start";
-      tellIfBrowser("resume");
-    },
+    start: () => decide("start"),
+    pause: () => decide("pause"),
+    resume: () => decide("resume"),
     get state() {
       return state;
     },
@@ -155,8 +156,9 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
     },
     resolve: async (id, resolution) => void (await call({ verb: "resolve", id, resolution })),
     signOut: async (signOutOptions) => {
-      wanted = undefined;
       await call({ verb: "sign-out", options: signOutOptions });
+      hasDecided = true;
+      decision = "sign-out";
     },
     reset: async () => void (await call({ verb: "reset" })),
     close: () => tab.close(),
@@ -174,6 +176,22 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
         if (holds.delete(hold) && isBrowser) tell({ verb: "release", hold });
       },
     };
+  }
+}
+
+/** What the tabs have decided when the engine is in a state; undefined for one that an engine is in by itself. */
+function decisionBehind(status: SyncStatus): Decision | undefined {
+  switch (status) {
+    case "idle":
+    case "error":
+    case "update-needed":
+      return undefined;
+    case "paused":
+      return "pause";
+    case "signed-out":
+      return "sign-out";
+    default:
+      return "start";
   }
 }
 

@@ -11,6 +11,8 @@ import type { LiveState } from "./use-live-query.ts";
 
 /** A watched query, in the form of `useSyncExternalStore`. */
 export interface LiveStore {
+  /** What identifies the query. */
+  readonly key: string;
   read(): LiveState<unknown>;
   subscribe(onChange: () => void): () => void;
   /** Starts watching without a subscriber; resolves when there are rows or an error. */
@@ -31,6 +33,7 @@ export function liveStore(source: LiveSource, query: LiveQuery<unknown>): LiveSt
   // A server renders for many; what it rendered for one is of no use to the next.
   if (typeof window === "undefined")
     return createLiveStore(
+      key,
       source,
       query,
       () => {},
@@ -42,6 +45,7 @@ export function liveStore(source: LiveSource, query: LiveQuery<unknown>): LiveSt
   const known = all.get(key);
   if (known) return known;
   const store: LiveStore = createLiveStore(
+    key,
     source,
     query,
     () => void all.set(key, store),
@@ -52,6 +56,7 @@ export function liveStore(source: LiveSource, query: LiveQuery<unknown>): LiveSt
 }
 
 function createLiveStore(
+  key: string,
   source: LiveSource,
   query: LiveQuery<unknown>,
   remember: () => void,
@@ -88,6 +93,9 @@ function createLiveStore(
       stop = undefined;
       state = PENDING;
       loaded = undefined;
+      // Who still waits renders again, and begins anew.
+      onLoaded?.();
+      onLoaded = undefined;
       forget();
     }, ms);
   }
@@ -96,6 +104,7 @@ function createLiveStore(
   if (typeof window !== "undefined") endLater(KEEP_SUSPENDED_MS);
 
   return {
+    key,
     read: () => state,
     subscribe: (onChange) => {
       listeners.add(onChange);

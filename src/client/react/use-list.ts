@@ -16,7 +16,7 @@ export function useList<T>(
   subscribe: (onChange: () => void) => () => void,
 ): readonly T[] {
   const [list, setList] = useState<readonly T[]>(EMPTY);
-  const [failure, setFailure] = useState<{ readonly error: unknown }>();
+  const [failure, setFailure] = useState<{ readonly error: unknown; readonly read: unknown }>();
   useEffect(() => {
     let isCurrent = true;
     let isReading = false;
@@ -33,9 +33,10 @@ export function useList<T>(
           const next = await read();
           if (!isCurrent) return;
           setList(next);
+          setFailure(undefined);
         } catch (error) {
-          if (isCurrent) setFailure({ error });
-          return;
+          if (!isCurrent) return;
+          setFailure({ error, read });
         }
         // Something changed while it was read.
       } while (isStale);
@@ -48,7 +49,8 @@ export function useList<T>(
       stop();
     };
   }, [read, subscribe]);
-  if (failure) throw failure.error;
+  // A failure belongs to the client that it is of, and lasts until the list could be read.
+  if (failure?.read === read) throw failure.error;
   return list;
 }
 

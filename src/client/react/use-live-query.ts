@@ -9,7 +9,7 @@
  * @module
  */
 
-import { use, useCallback, useContext, useMemo, useSyncExternalStore } from "react";
+import { use, useCallback, useContext, useMemo, useState, useSyncExternalStore } from "react";
 import { internalsOf } from "../client-internals.ts";
 import { liveSourceOfQuery, type LiveQuery, type LiveSource } from "../live-source.ts";
 import { liveStore, PENDING, type LiveStore } from "./live-store.ts";
@@ -22,7 +22,10 @@ export type LiveState<T> =
   | { readonly status: "error"; readonly data: T | undefined; readonly error: Error };
 
 export interface LiveQueryOptions<T> {
-  /** Shown until the local rows are there: rows that the server rendered, say. @default undefined */
+  /**
+   * Shown until the local rows are there: rows that the server rendered, say. It belongs to the first query of the
+   * component; when the query becomes another one, nothing is shown until its rows are there. @default undefined
+   */
   readonly initial?: NoInfer<T>;
   /** Suspends until there are rows, and throws errors to the error boundary. @default false */
   readonly suspense?: boolean;
@@ -48,7 +51,9 @@ export function useLiveQuery<T>(
     );
   }
   const store = useStore(source, query);
-  const { initial, suspense = false } = options;
+  const isFirst = useIsFirst(store?.key);
+  const { suspense = false } = options;
+  const initial = isFirst ? options.initial : undefined;
   const subscribe = useCallback((onChange: () => void) => store?.subscribe(onChange) ?? (() => {}), [store]);
   const read = useCallback(() => store?.read() ?? PENDING, [store]);
   // The key stands for a query of this type.
@@ -68,6 +73,14 @@ export function useLiveQuery<T>(
     () => (isWaiting && initial !== undefined ? { status: "pending", data: initial } : state),
     [isWaiting, initial, state],
   );
+}
+
+/** Whether the component still shows its first query. */
+function useIsFirst(key: string | undefined): boolean {
+  const [first, setFirst] = useState(key);
+  if (first !== undefined) return key === first;
+  if (key !== undefined) setFirst(key);
+  return true;
 }
 
 function useStore<T>(

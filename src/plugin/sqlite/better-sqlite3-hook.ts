@@ -13,12 +13,13 @@
 import { hlcNow } from "../../protocol/hlc.ts";
 import { stepSync, type SyncConnection } from "../core.ts";
 import { LOG, MARKER, STAMP_SQL } from "../names.ts";
-import type { SyncDatabase } from "../sync-database.ts";
+import type { InstallCause, SyncDatabase } from "../sync-database.ts";
 import type { BetterDatabase, BetterStatement, BetterTransaction } from "./better-sqlite3.ts";
 import { closeDeviceTransaction } from "./device-log-reader.ts";
 import { liftTriggers } from "./install.ts";
+import { isMissingTable } from "./missing-table.ts";
 import { createRecent } from "./recent.ts";
-import { statementKind, type StatementKind } from "./statement-kind.ts";
+import { isOneStatement, mayMeetTriggers, statementKind, type StatementKind } from "./statement-kind.ts";
 
 /** The parts of a Drizzle database that are derived. */
 interface DrizzleDatabase {
@@ -60,10 +61,16 @@ export function hookBetterSqlite3(db: object, sync: SyncDatabase, connection: Sy
   client.transaction = (body) => wrapTransaction(body, raw, capture);
   client.exec = (sql) => {
     capture.ready();
-    const before = capture.begin();
-    if (statementKind(sql) === "drop-column") capture.withoutTriggers(() => raw.exec(sql));
-    else capture.mending(() => raw.exec(sql));
+    // A text may have run in part when it fails, so it is never run twice: what a tool took away is mended before.
     capture.checkSchema();
+    const before = capture.begin();
+    try {
+      if (statementKind(sql) === "drop-column" && isOneStatement(sql)) capture.withoutTriggers(() => raw.exec(sql));
+      else if (mayMeetTriggers(sql)) capture.unseen(() => raw.exec(sql));
+      else raw.exec(sql);
+    } finally {
+      capture.checkSchema();
+    }
     // The text may have committed by itself, so what it left open is closed in a transaction of its own.
     if (!raw.inTransaction) capture.closeApart(before);
     return client;
@@ -111,11 +118,16 @@ interface Capture {
   committed(): void;
   /** Mends triggers if the schema has changed. */
   checkSchema(): void;
-  /** Does something; when it fails since a tool took away what our triggers need, mends them and does it once more. */
+  /** Runs one statement; when it fails since a tool took away what our triggers need, mends them and runs it once more. */
   mending<T>(body: () => T): T;
+  /** Runs one statement that changes the schema, and mends the triggers that it took along. */
+  reshaping<T>(body: () => T): T;
+  /** The same for one that fails while a trigger names what it drops. */
   withoutTriggers<T>(body: () => T): T;
-  /** BEGIN, COMMIT and ROLLBACK as prepared statements. */
-  control(sql: "BEGIN" | "COMMIT" | "ROLLBACK"): void;
+  /** Runs a text with the triggers lifted, to be mended afterwards as if somebody else had run it. */
+  unseen<T>(body: () => T): T;
+  /** Transaction control as prepared statements. */
+  control(sql: "BEGIN" | "BEGIN IMMEDIATE" | "COMMIT" | "ROLLBACK"): void;
 }
 
 function createCapture(
@@ -159,6 +171,23 @@ function createCapture(
     }
     return true;
   };
+  const mend = (cause: InstallCause): void => {
+    forget();
+    stepSync(connection, sync.installHere(sync.role ?? "server", cause));
+  };
+  // Immediate: the schema is read before it is written, and must not change in between.
+  const inOneTransaction = <T>(body: () => T): T => {
+    if (raw.inTransaction) return body();
+    capture.control("BEGIN IMMEDIATE");
+    try {
+      const result = body();
+      capture.control("COMMIT");
+      return result;
+    } catch (error) {
+      if (raw.inTransaction) capture.control("ROLLBACK");
+      throw error;
+    }
+  };
   const capture: Capture = {
     ready() {
       if (isReady) return;
@@ -191,31 +220,33 @@ function createCapture(
         return body();
       } catch (error) {
         // A tool may have dropped our log and left our triggers: that must not fail the app's write.
-        if (
-          !(error instanceof Error) ||
-          !/no such (table|column)/.test(error.message) ||
-          schemaVersion() === sync.schemaVersion
-        )
-          throw error;
+        if (!isMissingTable(error) || schemaVersion() === sync.schemaVersion) throw error;
         install();
         return body();
       }
     },
-    withoutTriggers(body) {
-      const isOwn = !raw.inTransaction;
-      if (isOwn) capture.control("BEGIN");
-      try {
-        stepSync(connection, liftTriggers());
+    reshaping(body) {
+      return inOneTransaction(() => {
+        capture.checkSchema();
         const result = body();
-        forget();
-        stepSync(connection, sync.installHere(sync.role ?? "server", { isLifted: true }));
-        if (isOwn) capture.control("COMMIT");
+        if (schemaVersion() !== sync.schemaVersion) mend({ isSeen: true });
         return result;
-      } catch (error) {
-        if (isOwn && raw.inTransaction) capture.control("ROLLBACK");
-        else if (raw.inTransaction) stepSync(connection, sync.installHere(sync.role ?? "server", { isLifted: true }));
-        throw error;
-      }
+      });
+    },
+    withoutTriggers(body) {
+      return inOneTransaction(() => {
+        capture.checkSchema();
+        stepSync(connection, liftTriggers());
+        try {
+          return body();
+        } finally {
+          if (raw.inTransaction) mend({ isLifted: true });
+        }
+      });
+    },
+    unseen(body) {
+      stepSync(connection, liftTriggers());
+      return body();
     },
     control(sql) {
       statement(sql).run();
@@ -284,9 +315,7 @@ const executions: { readonly [K in StatementKind]?: Execution } = {
   },
   schema(statement, method, args, _raw, capture) {
     capture.ready();
-    const result = method.apply(statement, args);
-    capture.checkSchema();
-    return result;
+    return capture.reshaping(() => method.apply(statement, args));
   },
   "drop-column"(statement, method, args, _raw, capture) {
     capture.ready();

@@ -79,7 +79,7 @@ export function betterSqlite3Connection(database: BetterDatabase): SyncConnectio
       return changes;
     },
     transaction<T>(mode: TransactionMode, body: () => T): T {
-      if (database.inTransaction) throw new Error("A transaction of the library cannot begin inside another one.");
+      if (database.inTransaction) throw new BusyConnectionError();
       const foreignKeys = mode === "apply" && prepare("PRAGMA foreign_keys").all().flat()[0] === 1;
       // Inside a transaction the pragma does nothing (A4).
       if (foreignKeys) database.exec("PRAGMA foreign_keys = OFF");
@@ -99,6 +99,16 @@ export function betterSqlite3Connection(database: BetterDatabase): SyncConnectio
       }
     },
   };
+}
+
+/** The app has a transaction open on this very connection: it passes, like a lock that somebody else holds. */
+class BusyConnectionError extends Error {
+  readonly code = "SQLITE_BUSY";
+
+  constructor() {
+    super("A transaction of the library cannot begin inside another one: one is open on this connection.");
+    this.name = "BusyConnectionError";
+  }
 }
 
 /** A value as it must be bound: a JavaScript number beyond 32 bits would be stored as a float. */

@@ -105,12 +105,19 @@ export function* readTransactions(
     ...Array.from({ length: width.rest }, (_, i) => `c${i}`),
     ...Array.from({ length: width.rest }, (_, i) => `o${i}`),
   ].join(", ");
-  const start = yield* first(`SELECT max(seq) FROM ${LOG} WHERE t = ${MARKER} AND k0 <= ?`, [after]);
+  // From the front, where `after` mostly lies: dropped transactions are gone from there.
+  const next = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND k0 > ? ORDER BY seq LIMIT 1`, [after]);
+  if (next === undefined) return transactions;
+  const start = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND seq < ? ORDER BY seq DESC LIMIT 1`, [
+    next[0] ?? null,
+  ]);
   let position = Number(start?.[0] ?? 0);
+  // A few transactions are not worth reading a whole stretch of the queue.
+  const size = Math.min(chunk, Math.max(16, limit * 4));
   let entries: DeviceEntry[] = [];
   let firstSeq = position + 1;
   for (;;) {
-    const rows = yield* all(`SELECT ${fields} FROM ${LOG} WHERE seq > ? ORDER BY seq LIMIT ${chunk}`, [position]);
+    const rows = yield* all(`SELECT ${fields} FROM ${LOG} WHERE seq > ? ORDER BY seq LIMIT ?`, [position, size]);
     for (const row of rows) {
       const seq = Number(row[0]);
       position = seq;
@@ -134,7 +141,7 @@ export function* readTransactions(
       entries = [];
       if (transactions.length === limit) return transactions;
     }
-    if (rows.length < chunk) return transactions;
+    if (rows.length < size) return transactions;
   }
 }
 

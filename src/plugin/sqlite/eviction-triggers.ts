@@ -7,8 +7,8 @@
  * was ignored, or turned into an update, leaves its notes behind; the next conflict on the table clears them. They
  * concern rows that are still there, and an AFTER DELETE trigger takes back the note of a row that goes in the ordinary way.
  *
- * Not covered: rows evicted through a partial or expression index; and the foreign key of a row whose own update evicts the
- * row that it references (SQLite then runs the key's action and overwrites its result).
+ * Not covered: the foreign key of a row whose own update evicts the row that it references (SQLite then runs the key's
+ * action and overwrites its result).
  *
  * @module
  */
@@ -43,13 +43,18 @@ export function evictionTriggers(table: TriggerTable): readonly Trigger[] {
   const onUpdate = without.has("evict-update") ? [] : [...(key === undefined ? [] : [key]), ...uniques];
   const gate = muteGate(table);
   const settling = and(`EXISTS (SELECT 1 FROM ${EVICT} WHERE t = ${table.number})`, gate);
-  const changed = [...new Set(onUpdate.flatMap((unique) => unique.columns.map((column) => column.name)))].flatMap(
-    (name) => live.columns.find((column) => column.name === name) ?? [],
-  );
-  // Named columns keep the triggers out of every other update; `SET rowid` names none.
-  const onUpdateEvent = live.isRowidKey
-    ? "UPDATE"
-    : `UPDATE OF ${changed.map((column) => identifier(column.name)).join(", ")}`;
+  const changed = [
+    ...new Set(
+      onUpdate.flatMap((unique) =>
+        [...unique.terms, ...(unique.where === undefined ? [] : [unique.where])].flatMap((part) => part.columns),
+      ),
+    ),
+  ];
+  // Named columns keep the triggers out of every other update; `SET rowid` names none, and generated ones cannot be named.
+  const onUpdateEvent =
+    live.isRowidKey || !changed.every((name) => live.stored.has(name))
+      ? "UPDATE"
+      : `UPDATE OF ${changed.map(identifier).join(", ")}`;
   const isOther = `NOT ${sameKey(table, "x", "OLD")}`;
   return [
     ...(onInsert.length === 0
@@ -72,7 +77,7 @@ export function evictionTriggers(table: TriggerTable): readonly Trigger[] {
             `BEFORE ${onUpdateEvent}`,
             and(
               gate,
-              `(${changed.map((column) => differs(table, column)).join(" OR ")})`,
+              `(${changed.map((name) => differs(table, { name })).join(" OR ")})`,
               someInTheWay(table, onUpdate, isOther),
             ),
             note(table, onUpdate, isOther),
@@ -95,10 +100,12 @@ function someInTheWay(table: TriggerTable, uniques: readonly LiveUnique[], but: 
   return `(${uniques.map((unique) => `EXISTS (SELECT 1 FROM ${name} AS x WHERE ${and(inTheWay(unique), but)})`).join(" OR ")})`;
 }
 
-function inTheWay(unique: LiveUnique): string {
-  return unique.columns
-    .map(({ name, collation }) => `x.${identifier(name)} = NEW.${identifier(name)} COLLATE ${collation}`)
-    .join(" AND ");
+// Of a partial index, the row in the way is one that it holds; its condition also lets SQLite find the row by the index.
+function inTheWay({ terms, where }: LiveUnique): string {
+  return and(
+    ...terms.map((term) => `${term.of("x")} = ${term.of("NEW")} COLLATE ${term.collation}`),
+    where === undefined ? "" : `(${where.of("x")})`,
+  );
 }
 
 function note(table: TriggerTable, uniques: readonly LiveUnique[], but: string): readonly string[] {

@@ -5,12 +5,12 @@
  */
 
 import type { LayoutRow } from "../layouts.ts";
-import { LOG, PREFIX } from "../names.ts";
+import { LOG, PREFIX, STAMP_SQL } from "../names.ts";
 import type { Role } from "../sync-database.ts";
 import type { SyncTable } from "../table.ts";
 import type { LiveTable } from "./live-table.ts";
 import { identifier } from "./quote.ts";
-import type { TriggerContext } from "./trigger-parts.ts";
+import type { Trigger, TriggerContext } from "./trigger-parts.ts";
 import { triggersFor } from "./triggers.ts";
 
 /** A row of `sqlite_master`. */
@@ -22,43 +22,106 @@ export interface SchemaObject {
   readonly rowid: number;
 }
 
-/** Statements for the triggers, and the tables that lacked some of theirs. */
+/** Which triggers are left alone, and which count as missing. */
+export interface TriggerRules {
+  /** All was in order just now, so nothing has gone by a table that has triggers. */
+  readonly isSeen: boolean;
+  /** Another version of the app has started since: where it has triggers of all our kinds, they stay. */
+  readonly isDeferring: boolean;
+  /** In the order of their numbers. */
+  readonly layouts: readonly LayoutRow[];
+  /** Whether a layout is first written down now. */
+  readonly isNew: (layout: number) => boolean;
+  /** Whether the triggers of a table are ours to drop. */
+  readonly isOurs: (table: string) => boolean;
+}
+
+/** Statements for the triggers, and the tables that changes may have gone by. */
 export function triggerWork(
   objects: readonly SchemaObject[],
   live: readonly LiveTable[],
   numbers: ReadonlyMap<SyncTable, number>,
   context: TriggerContext,
-): { readonly missing: readonly LiveTable[]; readonly statements: readonly string[] } {
+  rules: TriggerRules,
+): { readonly missing: readonly LiveTable[]; readonly statements: readonly string[]; readonly isExact: boolean } {
   const triggers = objects.filter((object) => object.type === "trigger");
   const ours = triggers.filter((trigger) => trigger.name.startsWith(PREFIX));
   const statements: string[] = [];
   const missing: LiveTable[] = [];
   const kept = new Set<string>();
+  let isExact = true;
+  const presentOn = (table: LiveTable): readonly SchemaObject[] =>
+    ours.filter((trigger) => isSameName(trigger.on, table.table.name));
+  const layoutsOf = (table: LiveTable): readonly LayoutRow[] =>
+    rules.layouts.filter((row) => row.name === table.table.name);
+  // The columns have changed and nobody has written triggers for them yet; or back, to what they were before.
+  const isReshaped = (table: LiveTable): boolean => {
+    const number = numbers.get(table.table) ?? 0;
+    return rules.isNew(number) || layoutsOf(table).at(-1)?.number !== number;
+  };
+  const layoutThere = (table: LiveTable): LayoutRow | undefined => {
+    const number = layoutNumber(presentOn(table));
+    return layoutsOf(table).find((row) => row.number === number);
+  };
+  const asTheyWere: TriggerContext = {
+    ...context,
+    numberOf: (table) => {
+      const found = context.liveOf(table);
+      return found === undefined ? undefined : layoutThere(found)?.number;
+    },
+  };
+  // Whether they are what we would have written before columns were added: readers know that an update of such a layout
+  // does not tell of all columns.
+  const hasToldEnough = (table: LiveTable, present: readonly SchemaObject[]): boolean => {
+    const layout = layoutThere(table);
+    if (layout === undefined || layout.keyLength !== table.keyLength) return false;
+    const columns = layout.columns.map((name) => ({ name }));
+    return isSame(present, triggersFor({ ...table, columns }, layout.number, asTheyWere));
+  };
   for (const table of live) {
     const wanted = triggersFor(table, numbers.get(table.table) ?? 0, context);
-    const present = ours.filter((trigger) => isSameName(trigger.on, table.table.name));
+    const present = presentOn(table);
     const theirs = triggers.filter(
       (trigger) => isSameName(trigger.on, table.table.name) && !trigger.name.startsWith(PREFIX),
     );
     const oldest = Math.min(...present.map((trigger) => trigger.rowid));
     const isNewest = context.without?.has("newest") === true || theirs.every((trigger) => trigger.rowid < oldest);
     // In order, too: the last one created fires first.
-    const isRight =
-      isNewest &&
-      present.length === wanted.length &&
-      wanted.every((trigger, i) => present[i]?.name === trigger.name && present[i]?.sql === trigger.sql);
-    if (wanted.some((trigger) => !present.some((other) => other.name === trigger.name))) missing.push(table);
-    if (isRight) for (const trigger of wanted) kept.add(trigger.name);
-    else statements.push(...wanted.map((trigger) => trigger.sql));
+    const isRight = isNewest && isSame(present, wanted);
+    const hasAll = wanted.every((trigger) => present.some((other) => other.name === trigger.name));
+    if (!isRight) isExact = false;
+    if (isRight || (rules.isDeferring && isNewest && hasAll && !isReshaped(table))) {
+      for (const trigger of present) kept.add(trigger.name);
+      continue;
+    }
+    statements.push(...wanted.map((trigger) => trigger.sql));
+    if (present.length === 0 || !(rules.isSeen || hasToldEnough(table, present))) missing.push(table);
   }
   const dropped = ours
-    .filter((trigger) => !kept.has(trigger.name))
+    .filter((trigger) => !kept.has(trigger.name) && rules.isOurs(trigger.on))
     .map((trigger) => `DROP TRIGGER ${identifier(trigger.name)}`);
-  return { missing, statements: [...dropped, ...statements] };
+  return { missing, statements: [...dropped, ...statements], isExact };
 }
 
-// SQLite's names ignore the case of ASCII letters.
-function isSameName(left: string, right: string): boolean {
+function isSame(present: readonly SchemaObject[], wanted: readonly Trigger[]): boolean {
+  return (
+    present.length === wanted.length &&
+    wanted.every((trigger, i) => present[i]?.name === trigger.name && present[i]?.sql === trigger.sql)
+  );
+}
+
+/** The layout that triggers write; it stands behind the stamp in each of their entries. */
+function layoutNumber(present: readonly SchemaObject[]): number | undefined {
+  const written = `VALUES (${STAMP_SQL}, `;
+  for (const { sql } of present) {
+    const at = sql.indexOf(written);
+    if (at >= 0) return Number.parseInt(sql.slice(at + written.length), 10);
+  }
+  return undefined;
+}
+
+/** SQLite's names ignore the case of ASCII letters. */
+export function isSameName(left: string, right: string): boolean {
   return left.toLowerCase() === right.toLowerCase();
 }
 

@@ -3,8 +3,11 @@
  * worked out by reading ({@link inspect}), so that a start that finds all in order writes nothing and waits for no lock;
  * what is to be done is then worked out again and done inside one write transaction.
  *
- * What went by while triggers were missing (a rebuilt table, a tool that dropped them) is unknown. On a server the whole
- * table is then logged again, and rows that the log knew and that are gone as deleted.
+ * What went by while triggers were missing (a rebuilt table, a tool that dropped them) is unknown. On a server a marker is
+ * then appended, and every cursor below it is answered with a reset.
+ *
+ * Two versions of the app may serve one file for a while. Each leaves alone the triggers of tables that it does not know,
+ * and the one that started first leaves alone what the later one has put in the place of its own.
  *
  * @module
  */
@@ -16,13 +19,13 @@ import { SyncError } from "../../protocol/errors.ts";
 import { all, first, run, type Core } from "../core.ts";
 import { knownTables } from "../known-tables.ts";
 import { readLayout, type Layout, type LayoutRow } from "../layouts.ts";
-import { EVICT, LAYOUT, LOG, META, MUTE, PREFIX, SCOPE_INDEX, STAMP_SQL, metaKeys } from "../names.ts";
+import { EVICT, LAYOUT, LOG, MARKER, META, MUTE, PREFIX, SCOPE_INDEX, STAMP_SQL, metaKeys } from "../names.ts";
 import { invalid } from "../invalid-config.ts";
 import { isIndexDeclared } from "../read-tables.ts";
-import type { Role } from "../sync-database.ts";
+import type { InstallCause, Role } from "../sync-database.ts";
 import type { SyncTable } from "../table.ts";
-import { timesIndexWork, triggerWork, type SchemaObject } from "./install-triggers.ts";
-import { logWholeTable, logLostRows, writeOrder } from "./log-again.ts";
+import { isSameName, timesIndexWork, triggerWork, type SchemaObject } from "./install-triggers.ts";
+import { logWholeTable, writeOrder } from "./log-whole-table.ts";
 import { readLiveTable, type LiveTable } from "./live-table.ts";
 import { deviceStateDdl } from "./device-ddl.ts";
 import { identifier } from "./quote.ts";
@@ -31,14 +34,14 @@ import { serverStateDdl } from "./server-ddl.ts";
 import type { TriggerContext } from "./trigger-parts.ts";
 
 /** What is to be captured. */
-export interface InstallOptions {
+export interface InstallOptions extends InstallCause {
   readonly tables: readonly SyncTable[];
   /** The role for a database that has none yet; a server that nobody pulled from becomes a device. */
   readonly role: Role;
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Triggers were taken away by ourselves, for a statement that fails while they are there: nothing went by. */
-  readonly isLifted?: boolean;
+  /** What {@link Installed} said when this process installed last; absent at its start. */
+  readonly generation?: number | undefined;
   readonly without?: Safeguards | undefined;
 }
 
@@ -46,6 +49,8 @@ export interface InstallOptions {
 export interface Installed {
   readonly role: Role;
   readonly schemaVersion: number;
+  /** {@link metaKeys.generation} when this process found or made all triggers its own at its start. */
+  readonly generation: number;
   readonly layouts: ReadonlyMap<number, Layout>;
   /** The tables that are in the database, with what it says about them. */
   readonly live: ReadonlyMap<SyncTable, LiveTable>;
@@ -85,11 +90,14 @@ export function* inspect(
   const becomesDevice = before === "server" && role === "device";
   if (becomesDevice) yield* refuseServedDatabase(hasTable);
 
+  if (options.generation === undefined)
+    for (const { name } of options.tables) if (!hasTable(name) && hasTable(`__new_${name}`)) throw cutShort(name);
   const live = yield* readLiveTables(options, role);
   const rows = hasTable(LAYOUT) && !becomesDevice ? yield* readLayoutRows() : [];
+  const recorded = new Set(rows.map((row) => row.number));
   const numbers = new Map<SyncTable, number>();
   for (const table of live.values()) {
-    const columns = table.columns.map((column) => column.name);
+    const columns = table.columns.map(({ name }) => name);
     const text = JSON.stringify(columns);
     let row = [...rows]
       .reverse()
@@ -128,32 +136,45 @@ export function* inspect(
     liveOf: (table) => live.get(table),
     without: options.without,
   };
-  const { missing, statements } = triggerWork(objects, [...live.values()], numbers, context);
+  const stored = Number(meta.get(metaKeys.generation) ?? 0);
+  const isStart = options.generation === undefined;
+  const isDeferring = !isStart && options.generation !== stored && before === role;
+  const { missing, statements, isExact } = triggerWork(objects, [...live.values()], numbers, context, {
+    isSeen: options.isSeen === true,
+    isDeferring,
+    layouts: rows,
+    isNew: (layout) => !recorded.has(layout),
+    isOurs: (name) => role === "device" || options.tables.some((table) => isSameName(table.name, name)),
+  });
   for (const sql of statements) does(sql);
+  // Whoever finds all as it would write it goes on with whoever wrote it.
+  const isTaking = isStart || (isDeferring && statements.length > 0);
+  const generation = isExact ? stored : isTaking ? stored + 1 : (options.generation ?? stored);
+  if (isTaking && generation !== stored) does(...metaWrite(metaKeys.generation, generation));
 
   const known = new Set(
     typeof meta.get(metaKeys.tables) === "string"
       ? (JSON.parse(String(meta.get(metaKeys.tables))) as readonly string[])
       : [],
   );
-  const names = JSON.stringify(options.tables.map((table) => table.name));
+  const names = JSON.stringify([...new Set([...known, ...options.tables.map((table) => table.name)])]);
   if (meta.get(metaKeys.tables) !== names) does(...metaWrite(metaKeys.tables, names));
   if (before !== role) does(...metaWrite(metaKeys.role, role));
   if (!meta.has(metaKeys.epoch))
     does(`INSERT INTO ${META}(k, v) VALUES (?, lower(hex(randomblob(16))))`, [metaKeys.epoch]);
   if (!hasTable(LOG) || becomesDevice) startLog(does, meta, role);
-  if (role === "server" && before !== undefined && options.isLifted !== true) {
-    // Where a table's rows may have changed unseen, so may the scopes of all that inherit from them.
-    for (const table of withDescendants(missing, live)) {
-      const number = numbers.get(table.table);
-      if (!known.has(table.table.name) || number === undefined) continue;
-      does(logWholeTable(table, number, role, options.without));
-      for (const sql of logLostRows(table, number, rows, hasTable(LOG))) does(sql);
-    }
+  if (
+    role === "server" &&
+    before !== undefined &&
+    options.isLifted !== true &&
+    missing.some((table) => known.has(table.table.name))
+  ) {
+    // Rows may have changed, gone or left their scopes unseen, and so may whatever inherits from them.
+    does(`INSERT INTO ${LOG}(stamp, t, kind, mask) VALUES (${STAMP_SQL}, ${MARKER}, 0, ?)`, [hlcNow(0, options.now)]);
+    does(`INSERT OR REPLACE INTO ${META}(k, v) SELECT ?, max(seq) FROM ${LOG}`, [metaKeys.declaredSince]);
   }
   if (role === "device" && before !== "device") {
-    for (const table of writeOrder([...live.values()]))
-      does(logWholeTable(table, numbers.get(table.table) ?? 0, role, options.without));
+    for (const table of writeOrder([...live.values()])) does(logWholeTable(table, numbers.get(table.table) ?? 0));
     // Rows that were there before the device was one are its first transaction; if there were none, there is no marker.
     does(
       `INSERT INTO ${LOG}(stamp, t, kind, mask, k0, c0) SELECT ${STAMP_SQL}, 0, 0, ?, 1, ? WHERE EXISTS (SELECT 1 FROM ${LOG})`,
@@ -162,7 +183,7 @@ export function* inspect(
   }
   for (const sql of timesIndexWork(objects, live, rows, role)) does(sql);
   const layouts = new Map(rows.map((row) => [row.number, readLayout(row, options.tables)]));
-  return { installed: { role, schemaVersion, layouts, live, numbers }, work };
+  return { installed: { role, schemaVersion, generation, layouts, live, numbers }, work };
 }
 
 /** Does the work, in a write transaction, and gives what is there afterwards. */
@@ -197,16 +218,21 @@ function* refuseServedDatabase(hasTable: (name: string) => boolean): Core<void> 
   });
 }
 
+// Inside a migration of ours this is how a rebuild looks half-way; a start that finds it so finds one that failed.
+function cutShort(name: string): SyncError<"INVALID_CONFIG"> {
+  return invalid(
+    `Table \`${name}\` is missing and \`__new_${name}\` is there: a rebuild stopped half-way, as it does when another tool renames a table that triggers of other tables name. ` +
+      `Run \`drizzle-sync lift <file>\`, then \`ALTER TABLE "__new_${name}" RENAME TO "${name}"\`, and run the tool again.`,
+    name,
+  );
+}
+
 function* readLiveTables(options: InstallOptions, role: Role): Core<ReadonlyMap<SyncTable, LiveTable>> {
   const live = new Map<SyncTable, LiveTable>();
   for (const table of options.tables) {
-    const found = yield* readLiveTable(table);
+    const found = yield* readLiveTable(table, role);
     if (found === undefined) continue;
-    // A device has no value for excluded columns, so it captures none.
-    live.set(
-      table,
-      role === "device" ? { ...found, columns: found.columns.filter((column) => !column.excluded) } : found,
-    );
+    live.set(table, found);
     const parent = table.parent;
     if (
       role === "server" &&
@@ -310,22 +336,6 @@ function stateWork(objects: readonly SchemaObject[], becomesDevice: boolean, rol
     : [];
   const wanted = role === "server" ? serverStateDdl : deviceStateDdl;
   return [...dropped, ...wanted.filter((sql) => becomesDevice || !isThere(sql))].map((sql) => ({ sql, params: [] }));
-}
-
-function withDescendants(
-  tables: readonly LiveTable[],
-  live: ReadonlyMap<SyncTable, LiveTable>,
-): ReadonlySet<LiveTable> {
-  const found = new Set<LiveTable>();
-  const visit = (table: LiveTable): void => {
-    found.add(table);
-    for (const child of table.table.children) {
-      const below = live.get(child);
-      if (below !== undefined) visit(below);
-    }
-  };
-  for (const table of tables) visit(table);
-  return found;
 }
 
 function startLog(

@@ -19,7 +19,8 @@ import {
   type LibsqlTransaction,
   type Turns,
 } from "./libsql.ts";
-import { statementKind, type StatementKind } from "./statement-kind.ts";
+import { isMissingTable } from "./missing-table.ts";
+import { mayMeetTriggers, statementKind, type StatementKind } from "./statement-kind.ts";
 
 type AnyStatement = string | LibsqlStatement | readonly [sql: string, args?: unknown];
 
@@ -80,9 +81,15 @@ export function hookLibsql(db: object, sync: SyncDatabase, writers: Turns): Hook
   };
   client.executeMultiple = async (sql) => {
     await ready();
-    await inTurn(() => raw.executeMultiple(sql));
-    // It may hold anything, several transactions too: what it left open is closed apart, what it dropped is mended.
     await sync.install(role());
+    // Without triggers what they name can be renamed; what then goes by unseen is answered with a reset.
+    if (mayMeetTriggers(sql)) await inTransaction(raw, writers, "write", lifted);
+    try {
+      await inTurn(() => raw.executeMultiple(sql));
+    } finally {
+      await sync.install(role());
+    }
+    // It may hold anything, several transactions too: what it left open is closed apart, what it dropped was mended.
     await inTurn(() => raw.batch([closingStatement(sync)], "write"));
     await committed();
   };
@@ -125,7 +132,7 @@ export function hookLibsql(db: object, sync: SyncDatabase, writers: Turns): Hook
       results = await all();
     } catch (error) {
       // A tool may have dropped our log and left our triggers: that must not fail the app's write.
-      if (!(error instanceof Error) || !/no such (table|column)/.test(error.message)) throw error;
+      if (!isMissingTable(error)) throw error;
       await sync.install(role());
       results = await all();
     }
@@ -160,11 +167,13 @@ function wrapTransaction(
   const version = async (): Promise<number> => Number((await raw.execute("PRAGMA schema_version")).rows[0]?.[0]);
   const around = async <T>(kind: StatementKind, body: () => Promise<T>): Promise<T> => {
     if (kind === "write" || isSchemaChange(kind)) wrote = true;
+    if (isSchemaChange(kind) && (await version()) !== sync.schemaVersion)
+      await stepAsync(inner, sync.installHere(role()));
     if (kind === "drop-column") await stepAsync(inner, liftTriggers());
     const result = await body();
     if (kind === "drop-column") await stepAsync(inner, sync.installHere(role(), { isLifted: true }));
     else if (kind === "schema" && (await version()) !== sync.schemaVersion)
-      await stepAsync(inner, sync.installHere(role()));
+      await stepAsync(inner, sync.installHere(role(), { isSeen: true }));
     return result;
   };
   const transaction: LibsqlTransaction = {
@@ -175,7 +184,12 @@ function wrapTransaction(
         results.push(await transaction.execute(normalized(statement)));
       return results;
     },
-    executeMultiple: (sql) => around("schema", () => raw.executeMultiple(sql)),
+    async executeMultiple(sql) {
+      wrote = true;
+      if (mayMeetTriggers(sql)) await stepAsync(inner, liftTriggers());
+      await raw.executeMultiple(sql);
+      if ((await version()) !== sync.schemaVersion) await stepAsync(inner, sync.installHere(role()));
+    },
     async commit() {
       if (wrote) {
         if ((await version()) !== sync.schemaVersion) await stepAsync(inner, sync.installHere(role()));
@@ -197,6 +211,11 @@ function wrapTransaction(
     },
   };
   return transaction;
+}
+
+function lifted(transaction: LibsqlTransaction): Promise<void> {
+  const inner = { ...libsqlExecutor(transaction), transaction: () => Promise.reject(new Error("Not inside one.")) };
+  return stepAsync(inner, liftTriggers());
 }
 
 // In a transaction that the caller commits: closed here, as its last statement.

@@ -39,7 +39,7 @@ export function movedTriggers(table: TriggerTable): readonly Trigger[] {
     const value = `${row}.${identifier(key.name)}`;
     return `(${children.map((child) => `EXISTS (SELECT 1 FROM ${identifier(child.name)} AS d WHERE ${value} = d.${identifier(parentColumn(child))})`).join(" OR ")})`;
   };
-  const scoping = scopeColumns(live.table).filter((column) => !column.isKey && live.columns.includes(column));
+  const scoping = scopeColumns(live.table).filter((column) => !column.isKey && live.stored.has(column.name));
   const same = sameKey(table, "OLD", "NEW");
   const onKey = live.isRowidKey ? "UPDATE" : `UPDATE OF ${identifier(key.name)}`;
   return [

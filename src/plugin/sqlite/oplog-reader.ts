@@ -280,8 +280,10 @@ function* append(
     )
       continue;
     const layout = yield* layoutOf(sync, Number(number));
-    const name = kindNames[Number(kind)];
-    if (layout?.table === undefined || name === undefined) continue;
+    const named = kindNames[Number(kind)];
+    if (layout?.table === undefined || named === undefined) continue;
+    // Such an update may have changed what it could not name: the row goes whole.
+    const name = named === "update" && layout.isPartial ? "moved" : named;
     entries.push({
       seq: Number(seq),
       table: layout.table,

@@ -46,3 +46,17 @@ export function statementKind(sql: string): StatementKind {
       return "other";
   }
 }
+
+/** Whether a text is surely one statement: nothing but space follows its first semicolon. */
+export function isOneStatement(sql: string): boolean {
+  const end = sql.indexOf(";");
+  return end < 0 || /^[\s;]*$/.test(sql.slice(end));
+}
+
+/**
+ * Whether a text of several statements may rename or drop what a trigger of another table names, which SQLite refuses. Also
+ * true of some that do not: they cost a reset, never a change.
+ */
+export function mayMeetTriggers(sql: string): boolean {
+  return /\balter\s+table\b[\s\S]*\b(?:rename|drop)\b/i.test(sql);
+}

@@ -6,8 +6,8 @@
 
 import { LOG, MUTE, PREFIX, STAMP_SQL, kindNumbers } from "../names.ts";
 import type { Role } from "../sync-database.ts";
-import type { SyncColumn, SyncTable } from "../table.ts";
-import type { LiveTable } from "./live-table.ts";
+import type { SyncTable } from "../table.ts";
+import type { LiveColumn, LiveTable } from "./live-table.ts";
 import { identifier } from "./quote.ts";
 import type { Safeguards } from "./safeguards.ts";
 import { scopeSql } from "./scope-sql.ts";
@@ -37,7 +37,7 @@ export interface TriggerTable {
   /** The columns of the log that hold the key. */
   readonly keyFields: readonly string[];
   /** Columns besides the key that are captured, in mask order. */
-  readonly rest: readonly SyncColumn[];
+  readonly rest: readonly LiveColumn[];
 }
 
 /** An `INSERT INTO` the log of one entry. */
@@ -82,7 +82,7 @@ export function and(...conditions: readonly string[]): string {
 }
 
 /** The key's columns. */
-export function keyColumns(table: TriggerTable): readonly SyncColumn[] {
+export function keyColumns(table: TriggerTable): readonly LiveColumn[] {
   return table.live.columns.slice(0, table.live.keyLength);
 }
 
@@ -94,7 +94,7 @@ export function sameKey(table: TriggerTable, left: string, right: string): strin
 }
 
 /** Whether a column's value differs between `OLD` and `NEW`. */
-export function differs(table: TriggerTable, column: SyncColumn): string {
+export function differs(table: TriggerTable, column: LiveColumn): string {
   const name = identifier(column.name);
   return `OLD.${name} IS NOT NEW.${name}${table.without.has("binary") ? "" : " COLLATE BINARY"}`;
 }

@@ -12,9 +12,9 @@
  */
 
 import { LAST_MASK_BIT } from "../names.ts";
-import type { SyncColumn, SyncTable } from "../table.ts";
+import type { SyncTable } from "../table.ts";
 import { evictionTriggers } from "./eviction-triggers.ts";
-import type { LiveTable } from "./live-table.ts";
+import type { LiveColumn, LiveTable } from "./live-table.ts";
 import { movedTriggers } from "./moved-triggers.ts";
 import { identifier } from "./quote.ts";
 import {
@@ -82,7 +82,7 @@ function keyLock(table: TriggerTable): readonly Trigger[] {
   if (references.length === 0) return [];
   const columns = [...new Set(references.flatMap(({ target }) => target))];
   const keys = keyColumns(table);
-  const locked = keys.filter((column) => columns.includes(column));
+  const locked = keys.filter(({ name }) => columns.some((column) => column.name === name));
   if (locked.length === 0) return [];
   const used = references.map(
     ({ table: child, own, target }) =>
@@ -127,7 +127,7 @@ function deleteEntry(table: TriggerTable): string {
 }
 
 function updateEntry(table: TriggerTable): string {
-  const chosen = (row: string) => (column: SyncColumn, i: number) =>
+  const chosen = (row: string) => (column: LiveColumn, i: number) =>
     `CASE WHEN ${bitColumns(table, i)
       .map((other) => differs(table, other))
       .join(" OR ")} THEN ${row}.${identifier(column.name)} END`;
@@ -144,7 +144,7 @@ function updateEntry(table: TriggerTable): string {
 function fields(
   prefix: "c" | "o",
   table: TriggerTable,
-  value: (column: SyncColumn, i: number) => string,
+  value: (column: LiveColumn, i: number) => string,
 ): readonly (readonly [string, string])[] {
   return table.rest.map((column, i) => [`${prefix}${i}`, value(column, i)] as const);
 }
@@ -162,7 +162,7 @@ function maskSql(table: TriggerTable): string {
 }
 
 // Bit i stands for the i-th column besides the key; the last bit for all that follow.
-function bitColumns(table: TriggerTable, i: number): readonly SyncColumn[] {
+function bitColumns(table: TriggerTable, i: number): readonly LiveColumn[] {
   const last = lastBit(table);
   return i < last ? table.rest.slice(i, i + 1) : table.rest.slice(last === Number.POSITIVE_INFINITY ? i : last);
 }

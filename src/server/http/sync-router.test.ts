@@ -31,7 +31,7 @@ const never = new AbortController().signal;
 /** An app: a database, a router as people have it, and the two ways in. */
 function createApp() {
   const database = new Database(":memory:");
-  database.exec("CREATE TABLE notes (id TEXT PRIMARY KEY, title TEXT NOT NULL, size INTEGER)");
+  database.exec("CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, title TEXT NOT NULL, size INTEGER)");
   const db = withSync(drizzle(database, { schema }), sync);
   const t = initTRPC.context<{ readonly user: string | null }>().create({ transformer: superjson });
   const procedure = t.procedure.use(({ ctx, next }) => {

@@ -1,0 +1,132 @@
+import { sql } from "drizzle-orm";
+import { sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { describe, expect, test } from "vitest";
+import { defineSync } from "../plugin/define-sync.ts";
+import { group, openDeviceFixture, type DeviceFixture } from "../testing/device-fixture.ts";
+import { BrokenBase } from "./apply.ts";
+
+const shelves = sqliteTable("shelves", { id: text().primaryKey(), name: text(), draft: text() });
+const books = sqliteTable("books", { id: text().primaryKey(), shelfId: text("shelf_id").references(() => shelves.id, { onDelete: "cascade" }), title: text() });
+const notes = sqliteTable("notes", { id: text().primaryKey(), title: text() });
+const schema = { shelves, books, notes };
+const definition = defineSync(schema, { shelves: { scope: "everyone", exclude: ["draft"] }, books: { scopeFrom: "shelfId" }, notes: { scope: "everyone" } });
+const ddl = `
+CREATE TABLE shelves (id TEXT PRIMARY KEY NOT NULL, name TEXT, draft TEXT);
+CREATE TABLE books (id TEXT PRIMARY KEY NOT NULL, shelf_id TEXT REFERENCES shelves (id) ON DELETE CASCADE, title TEXT);
+CREATE INDEX books_shelf ON books (shelf_id);
+CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, title TEXT);
+`;
+const open = (): Promise<DeviceFixture> => openDeviceFixture(definition, ddl);
+const shelf = (...rows: string[][]) => group("shelves", "row", ["id", "name"], ...rows);
+const book = (...rows: string[][]) => group("books", "row", ["id", "shelfId", "title"], ...rows);
+const rows = (device: DeviceFixture, query: string): unknown[] => device.raw.prepare(query).raw().all();
+
+describe("rows that inherit their scopes", () => {
+  test("A4: a page beside pending rows that brings a row without its parent breaks the base", async () => {
+    using device = await open();
+    await device.apply([shelf(["a", "A"])]);
+    device.db.insert(notes).values({ id: "n" }).run();
+    await expect(device.apply([book(["1", "gone", "x"])])).rejects.toBeInstanceOf(BrokenBase);
+    expect(rows(device, "SELECT id FROM books")).toEqual([]);
+  });
+
+  test("A4: a parent that is only pending is none", async () => {
+    using device = await open();
+    await device.apply([]);
+    device.db.insert(shelves).values({ id: "a" }).run();
+    await expect(device.apply([book(["1", "a", "x"])])).rejects.toBeInstanceOf(BrokenBase);
+  });
+});
+
+describe("what the device's own columns hold", () => {
+  test("stays when a pending insert is taken out and replayed", async () => {
+    using device = await open();
+    await device.apply([shelf(["a", "A"])]);
+    device.raw.exec("INSERT INTO shelves VALUES ('b', 'B', 'mine')");
+    device.db.update(shelves).set({ name: "edited" }).where(sql`id = 'a'`).run();
+    await device.apply([shelf(["a", "theirs"])]);
+    expect(rows(device, "SELECT * FROM shelves ORDER BY id")).toEqual([["a", "edited", null], ["b", "B", "mine"]]);
+  });
+
+  test("stays when a pending insert comes back from the server, with others waiting or not", async () => {
+    using device = await open();
+    await device.apply([]);
+    device.raw.exec("INSERT INTO shelves VALUES ('b', 'B', 'mine')");
+    const first = await device.last();
+    device.db.insert(notes).values({ id: "n" }).run();
+    await device.apply([shelf(["b", "B"])], { lastTx: first });
+    expect(rows(device, "SELECT * FROM shelves")).toEqual([["b", "B", "mine"]]);
+    device.raw.exec("INSERT INTO shelves VALUES ('c', 'C', 'mine too')");
+    await device.apply([shelf(["c", "C"])], { lastTx: await device.last() });
+    expect(rows(device, "SELECT * FROM shelves WHERE id = 'c'")).toEqual([["c", "C", "mine too"]]);
+  });
+
+  test("comes back with a row whose delete is refused, or whose insert was withheld", async () => {
+    using device = await open();
+    await device.apply([shelf(["a", "A"])]);
+    device.raw.exec("UPDATE shelves SET draft = 'mine'");
+    device.db.delete(shelves).run();
+    await device.apply([], { lastTx: await device.last() });
+    expect(rows(device, "SELECT * FROM shelves")).toEqual([["a", "A", "mine"]]);
+
+    device.raw.exec("BEGIN; INSERT INTO shelves VALUES ('b', 'B', 'mine'); INSERT INTO books VALUES ('1', 'a', 'x'); COMMIT");
+    await device.apply([group("shelves", "removal", ["id"], ["a"])]);
+    expect(rows(device, "SELECT * FROM shelves")).toEqual([]);
+    await device.apply([shelf(["a", "A"])]);
+    expect(rows(device, "SELECT * FROM shelves WHERE id = 'b'")).toEqual([["b", "B", "mine"]]);
+  });
+});
+
+describe("the rows that a page changed", () => {
+  const listening = async (): Promise<DeviceFixture> => {
+    const device = await open();
+    device.sync.onCommit(() => {}, { rows: true });
+    return device;
+  };
+  const changes = (result: object): unknown => ("applied" in result ? result.applied : undefined);
+
+  test("are told with what became of them, own changes that came back not", async () => {
+    using device = await listening();
+    const first = await device.apply([shelf(["a", "A"], ["b", "B"])]);
+    expect(changes(first)).toEqual([
+      { table: "shelves", kind: "insert", key: ["a"] },
+      { table: "shelves", kind: "insert", key: ["b"] },
+    ]);
+    device.db.insert(notes).values({ id: "n", title: "mine" }).run();
+    const second = await device.apply(
+      [group("shelves", "removal", ["id"], ["b"]), shelf(["a", "A2"]), group("notes", "row", ["id", "title"], ["n", "mine"])],
+      { lastTx: await device.last() },
+    );
+    expect(changes(second)).toEqual([
+      { table: "shelves", kind: "delete", key: ["b"] },
+      { table: "shelves", kind: "update", key: ["a"] },
+    ]);
+  });
+
+  test("are those of a rejected or withheld transaction, too", async () => {
+    using device = await listening();
+    await device.apply([shelf(["a", "A"])]);
+    device.db.update(shelves).set({ name: "mine" }).run();
+    expect(changes(await device.apply([], { lastTx: await device.last() }))).toEqual([{ table: "shelves", kind: "update", key: ["a"] }]);
+    device.db.insert(books).values({ id: "1", shelfId: "a" }).run();
+    expect(changes(await device.apply([group("shelves", "removal", ["id"], ["a"])]))).toEqual([
+      { table: "shelves", kind: "delete", key: ["a"] },
+      { table: "books", kind: "delete", key: ["1"] },
+    ]);
+  });
+
+  test("are those of a snapshot that replaces everything, as far as they differ", async () => {
+    using device = await listening();
+    await device.apply([shelf(["a", "A"], ["b", "B"])]);
+    device.raw.exec("DELETE FROM _sync_meta WHERE k = 'device.cursor'");
+    expect(changes(await device.apply([shelf(["a", "A"], ["c", "C"])]))).toEqual([
+      { table: "shelves", kind: "delete", key: ["b"] },
+      { table: "shelves", kind: "insert", key: ["c"] },
+    ]);
+  });
+
+  test("are not worked out while nobody asks", async () => {
+    using device = await open();
+    expect(changes(await device.apply([shelf(["a", "A"])]))).toEqual([]);
+  });
+});

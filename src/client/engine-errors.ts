@@ -1,0 +1,50 @@
+/**
+ * What the engine says when it cannot do what it was asked for.
+ *
+ * @module
+ */
+
+import { SyncError } from "../protocol/errors.ts";
+import type { SyncStatus } from "./machine.ts";
+
+/** A cycle was asked for where none can run, and nothing has failed that would be the reason. */
+export function unreachableNow(status: SyncStatus): SyncError {
+  switch (status) {
+    case "paused":
+      return new SyncError({ code: "ABORTED", message: "The client is paused. Call `resume()` first." });
+    case "signed-out":
+      return new SyncError({ code: "UNAUTHORIZED", message: "Nobody is signed in." });
+    default:
+      return new SyncError({ code: "OFFLINE", message: "The server cannot be reached now." });
+  }
+}
+
+/** The client was closed. */
+export function closedError(): SyncError {
+  return new SyncError({ code: "CLOSED", message: "The client was closed." });
+}
+
+/** The queue could not be brought to rest. */
+export function writtenMeanwhile(): SyncError {
+  return new SyncError({
+    code: "ABORTED",
+    message:
+      "The device was not wiped: something was written each time its queue had been sent. Stop writing, then sign out again.",
+  });
+}
+
+/** An outcome that is not there is retried. */
+export function resolvedAlready(): SyncError {
+  return new SyncError({
+    code: "INVALID_CONFIG",
+    message: "There is no such outcome; it was resolved already. Nothing was written.",
+  });
+}
+
+/** A queue is to be kept and deleted. */
+export function keptAndWiped(): SyncError {
+  return new SyncError({
+    code: "INVALID_CONFIG",
+    message: "Transactions cannot be kept in a queue that is deleted. Flush or discard them.",
+  });
+}

@@ -1,0 +1,401 @@
+/**
+ * The engine: one device database kept in step. It puts the parts together, shows what is going on and answers everybody who
+ * waits; `state.ts` decides, `runner.ts` does, and what is in the database is in the database.
+ *
+ * It knows neither Drizzle's database nor the platform, so that it runs the same in a browser's worker and in Node.
+ *
+ * @module
+ */
+
+import { closeStrangers, hasUnclosedEntries, lastTransaction } from "../plugin/device-log.ts";
+import { readMeta, writeMeta } from "../plugin/meta.ts";
+import type { SyncDatabase } from "../plugin/sync-database.ts";
+import { isSyncError, type SyncError } from "../protocol/errors.ts";
+import { compareCursors, type Cursor, type RandomBytes } from "../protocol/ids.ts";
+import { defaultRetry, type RetryOptions } from "./backoff.ts";
+import { requireCheckpoint, heldScopes, type Checkpoint } from "./checkpoint.ts";
+import { systemClock, type Clock } from "./clock.ts";
+import {
+  allTables,
+  discardPending,
+  openDevice,
+  queueLength,
+  resetBase,
+  wipeDevice,
+  wipeIfFlushed,
+} from "./device-state.ts";
+import type { ExchangeContext } from "./exchange.ts";
+import { createHolds, type StoredHold } from "./holds.ts";
+import { localDatabase } from "./local-database.ts";
+import { platformOnline, type OnlineSource } from "./online.ts";
+import { createOutcomeFeed } from "./outcome-feed.ts";
+import { readOutcomes, removeOutcome, type LocalOperation } from "./outcomes.ts";
+import { listQueue, lookUp } from "./queue-list.ts";
+import { writeAgain } from "./retry-transaction.ts";
+import { createRunner } from "./runner.ts";
+import { forgetQueue, newSession } from "./session.ts";
+import { createStateBoard } from "./state-board.ts";
+import { closedError, keptAndWiped, resolvedAlready, unreachableNow, writtenMeanwhile } from "./engine-errors.ts";
+import type { MachineEvent } from "./machine.ts";
+import { storageError } from "./storage-error.ts";
+import type { SettledTransaction, SyncEngine } from "./sync-engine.ts";
+import type { Transport } from "./transport.ts";
+import { createWaiting } from "./waiting.ts";
+import { defaultWatch, type WatchOptions } from "./watch.ts";
+
+/** Options of an engine that do not depend on where it runs. */
+export interface EngineOptions extends WatchOptions {
+  /**
+   * `"all"`: everything that the subject may read is synced. `"on-demand"`: only the scopes that are held.
+   * @default "all"
+   */
+  readonly hold?: "all" | "on-demand";
+  /** Told of every error, those that heal themselves included. @default nothing */
+  readonly onError?: (error: SyncError) => void;
+  /** @default the system's clock */
+  readonly clock?: Clock;
+  /** Numbers in [0, 1), for jitter. @default Math.random */
+  readonly random?: () => number;
+  /** Bytes for ids. @default crypto.getRandomValues */
+  readonly randomBytes?: RandomBytes;
+  /** @default the platform's own events */
+  readonly online?: OnlineSource;
+  /** Delays of retries. @default { baseMs: 500, maxMs: 60_000 } */
+  readonly retry?: RetryOptions;
+  /** Rows wanted in a page, at most. The server may give fewer. @default 5_000 */
+  readonly pageRows?: number;
+  /** How long a pushed transaction may take to come back on the stream, in milliseconds. @default 10_000 */
+  readonly echoMs?: number;
+}
+
+/** The recommended sizes and times. */
+export const defaultEngine = { pageRows: 5000, echoMs: 10_000 } as const;
+
+/** How often the queue is sent before signing out gives up wiping the device. */
+const MAX_FLUSHES = 5;
+
+const HOLDS_KEY = "client.holds";
+
+/** Creates an engine over a database, which it installs as a device. Nothing is sent before it is told to. */
+export function createEngine(
+  options: EngineOptions & { readonly sync: SyncDatabase; readonly transport: Transport },
+): SyncEngine {
+  const {
+    sync,
+    transport,
+    clock = systemClock,
+    random = Math.random,
+    online = platformOnline(),
+    retry = defaultRetry,
+  } = options;
+  const local = localDatabase(sync, clock);
+  const session = newSession(options.pageRows ?? defaultEngine.pageRows);
+  let checkpoint: Checkpoint | undefined;
+  let lastNumber = 0;
+  let isClosed = false;
+  let cancelExpiry = (): void => undefined;
+  const board = createStateBoard(sync, {
+    session,
+    runner: () => runner,
+    checkpoint: () => checkpoint,
+    lastNumber: () => lastNumber,
+  });
+  const { refresh } = board;
+  const cycles = createWaiting<undefined, true>();
+  const cursors = createWaiting<Cursor, true>();
+  const settlements = createWaiting<string, SettledTransaction>();
+
+  const holds = createHolds({
+    mode: options.hold ?? "all",
+    now: () => clock.now(),
+    held: () => (checkpoint ? heldScopes(checkpoint) : []),
+    onChange(isUrgent) {
+      if (options.hold !== "on-demand") {
+        // The next answer says whether it can be had.
+        if (isUrgent) runner.dispatch({ type: "poke" });
+        return;
+      }
+      void ensureOpen().then(storeHolds).catch(failLocally);
+      awaitExpiry();
+      if (isUrgent) runner.wishAgain();
+    },
+  });
+  const feed = createOutcomeFeed(local, failLocally);
+  const onError = (error: SyncError): void => options.onError?.(error);
+  const exchange: ExchangeContext = {
+    sync,
+    transport,
+    local,
+    session,
+    holds,
+    clock,
+    random: options.randomBytes,
+    onError,
+    onApplied,
+    handled: () => checkpoint?.handled.number ?? 0,
+  };
+  const runner = createRunner({
+    exchange,
+    open: ensureOpen,
+    clock,
+    random,
+    retry,
+    watch: { pollMs: options.pollMs ?? defaultWatch.pollMs, silenceMs: options.silenceMs ?? defaultWatch.silenceMs },
+    echoMs: options.echoMs ?? defaultEngine.echoMs,
+    isOnline: online.isOnline(),
+    onError,
+    onStep(event) {
+      refresh();
+      answerCycles(event);
+    },
+  });
+  const stopListening = [
+    online.subscribe((change) => runner.dispatch(change === "visible" ? { type: "poke" } : { type: change })),
+  ];
+  let opening: Promise<void> | undefined;
+  // Whoever needs the database hears of it; a client that is only created does not bring the process down.
+  ensureOpen().catch(failLocally);
+  // A synchronous database is open by now.
+  refresh();
+
+  /** A database that could not be opened is tried again by whoever needs it next. */
+  function ensureOpen(): Promise<void> {
+    opening ??= open()
+      .then(noteOpened)
+      .catch((error: unknown) => {
+        opening = undefined;
+        throw error;
+      });
+    return opening;
+  }
+
+  async function open(): Promise<void> {
+    try {
+      // Nothing is awaited where the database answers at once: the state is right from the first tick.
+      const installing = sync.install("device");
+      if (installing) await installing;
+    } catch (error) {
+      throw storageError(error);
+    }
+    await local("write", function* () {
+      yield* closeStrangers(sync);
+      checkpoint = yield* openDevice(sync, options.randomBytes);
+      ({ number: lastNumber } = yield* lastTransaction());
+      const stored = yield* readMeta(HOLDS_KEY);
+      if (typeof stored === "string") holds.restore(JSON.parse(stored) as readonly StoredHold[], clock.now());
+    });
+  }
+
+  function noteOpened(): void {
+    session.uploaded = checkpoint?.handled ?? session.uploaded;
+    runner.setEmpty(checkpoint?.base !== "whole");
+    if (!isClosed) stopListening.push(sync.onCommit(() => void noteCommit().catch(failLocally)));
+    if (lastNumber > session.uploaded.number) runner.dispatch({ type: "committed" });
+    // What was written between opening and listening.
+    queueMicrotask(() => void noteCommit().catch(failLocally));
+    holds.noteHeld();
+    awaitExpiry();
+    refresh();
+    feed.tell();
+  }
+
+  /** When a released scope's time is up, the next pull drops its rows. */
+  function awaitExpiry(): void {
+    cancelExpiry();
+    const at = holds.expire(clock.now());
+    if (at === undefined) return;
+    cancelExpiry = clock.delay(Math.max(1, at - clock.now()), () => {
+      awaitExpiry();
+      runner.wishAgain();
+    });
+  }
+
+  async function storeHolds(): Promise<void> {
+    if (!isClosed) await local("write", () => writeMeta(HOLDS_KEY, JSON.stringify(holds.stored())));
+  }
+
+  function onApplied(
+    { tables, applied, settled }: Parameters<ExchangeContext["onApplied"]>[0],
+    after: Checkpoint,
+  ): void {
+    checkpoint = after;
+    if (after.handled.number >= session.uploaded.number) runner.heardEcho();
+    sync.committed(tables, applied);
+    refresh();
+    for (const { id, outcome } of settled) {
+      const result: SettledTransaction = outcome ? { status: outcome.outcome.status, outcome } : { status: "applied" };
+      settlements.resolve((wanted) => (wanted === id ? result : undefined));
+    }
+    if (settled.some(({ outcome }) => outcome)) feed.tell();
+    const { cursor } = after;
+    if (cursor !== undefined) cursors.resolve((wanted) => (compareCursors(cursor, wanted) >= 0 ? true : undefined));
+  }
+
+  async function noteCommit(): Promise<void> {
+    if (isClosed) return;
+    await ensureOpen();
+    // What another process wrote waits for nobody else's transaction (C5).
+    if (await local("read", hasUnclosedEntries)) await local("write", () => closeStrangers(sync));
+    const { number } = await local("read", lastTransaction);
+    if (number === lastNumber) return;
+    lastNumber = number;
+    refresh();
+    if (number > session.uploaded.number) runner.dispatch({ type: "committed" });
+  }
+
+  function failLocally(error: unknown): void {
+    runner.fail(isSyncError(error) ? error : storageError(error));
+  }
+
+  function answerCycles(event?: MachineEvent): void {
+    if (cycles.size === 0) return;
+    const { status, queue } = runner.machine;
+    // `idle` is where a single cycle ends, and where a cycle that was cut short ends, too.
+    const isAtRest = status === "synced" || (status === "idle" && event?.type === "pulled");
+    if (isAtRest && queue === "empty") return cycles.resolve(() => true);
+    const isGoing =
+      status === "connecting" || status === "bootstrapping" || status === "pulling" || status === "pushing";
+    if (!isGoing) cycles.reject((status === "paused" ? undefined : runner.lastError) ?? unreachableNow(status));
+  }
+
+  /** After the checkpoint was changed by something else than a page. */
+  async function reread(): Promise<void> {
+    await local("read", function* () {
+      checkpoint = yield* requireCheckpoint();
+      lastNumber = checkpoint.handled.number + (yield* queueLength(checkpoint));
+    });
+    runner.setEmpty(checkpoint?.base !== "whole");
+    refresh();
+  }
+
+  function requireOpen(): void {
+    if (isClosed) throw closedError();
+  }
+
+  async function cycle(signal?: AbortSignal): Promise<void> {
+    requireOpen();
+    await ensureOpen();
+    // Whatever was written before the call, by whomever, is part of the cycle.
+    await noteCommit();
+    requireOpen();
+    const done = cycles.wait(undefined, signal);
+    runner.dispatch({ type: "sync" });
+    answerCycles();
+    await done;
+  }
+
+  /** Wipes only what the server has: what was written since the last cycle is sent in another one. */
+  async function flushAndWipe(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      if (await local("apply", () => wipeIfFlushed(sync, options.randomBytes))) return;
+      if (attempt === MAX_FLUSHES) throw writtenMeanwhile();
+      await cycle();
+      runner.dispatch({ type: "sign-out" });
+    }
+  }
+
+  return {
+    start: () => runner.dispatch({ type: "start" }),
+    pause: () => runner.dispatch({ type: "pause" }),
+    resume: () => runner.dispatch({ type: "resume" }),
+    get state() {
+      return board.read();
+    },
+    subscribe: (listener) => board.subscribe(listener),
+    sync: (wait = {}) => cycle(wait.signal),
+    hold(scope, holdOptions = {}) {
+      requireOpen();
+      return holds.add(scope, holdOptions);
+    },
+    async reached(cursor, wait = {}) {
+      requireOpen();
+      await ensureOpen();
+      if (checkpoint?.cursor !== undefined && compareCursors(checkpoint.cursor, cursor) >= 0) return;
+      const done = cursors.wait(cursor, wait.signal);
+      // A stream of pages brings it by itself; a pull would only close the stream.
+      const { streamsPages, isWatching, liveAttempt } = runner.machine;
+      if (!(streamsPages && isWatching && liveAttempt === 0)) runner.dispatch({ type: "poke" });
+      await done;
+    },
+    async pending() {
+      requireOpen();
+      await ensureOpen();
+      return await local("write", () => listQueue(sync, session));
+    },
+    async settled(id, wait = {}) {
+      requireOpen();
+      await ensureOpen();
+      const found = await local("write", () => lookUp(sync, id));
+      if (found.isQueued) return await settlements.wait(id, wait.signal);
+      return found.outcome ? { status: found.outcome.outcome.status, outcome: found.outcome } : { status: "applied" };
+    },
+    async outcomes() {
+      requireOpen();
+      await ensureOpen();
+      return await local("read", () => readOutcomes());
+    },
+    onOutcome(listener) {
+      const stop = feed.subscribe(listener);
+      void ensureOpen().then(feed.tell, () => undefined);
+      return stop;
+    },
+    async resolve(id, resolution) {
+      requireOpen();
+      await ensureOpen();
+      const retried: readonly LocalOperation[] = resolution === "discard" ? [] : resolution.retry;
+      await local("write", function* () {
+        yield* closeStrangers(sync);
+        // First, and in the same transaction: an outcome that is dealt with twice must not be written twice.
+        if (!(yield* removeOutcome(id)) && resolution !== "discard") throw resolvedAlready();
+        yield* writeAgain(sync, retried);
+      });
+      sync.committed(new Set(retried.map((operation) => operation.table)));
+      await noteCommit();
+    },
+    async signOut({ pending, wipe = false }) {
+      requireOpen();
+      if (wipe && pending === "keep") throw keptAndWiped();
+      if (pending === "flush") await cycle();
+      runner.dispatch({ type: "sign-out" });
+      await ensureOpen();
+      const randomBytes = options.randomBytes;
+      if (pending === "flush" && wipe) await flushAndWipe();
+      const discarded = pending === "discard" ? await local("apply", () => discardPending(sync, randomBytes)) : [];
+      if (pending === "discard" && wipe) await local("apply", () => wipeDevice(sync, randomBytes));
+      for (const id of discarded)
+        settlements.resolve((wanted) => (wanted === id ? { status: "discarded" } : undefined));
+      if (discarded.length > 0 || wipe) {
+        forgetQueue(session);
+        await reread();
+        sync.committed(allTables(sync));
+      }
+    },
+    async reset() {
+      requireOpen();
+      await ensureOpen();
+      await local("write", function* () {
+        yield* resetBase(yield* requireCheckpoint());
+      });
+      await reread();
+      runner.dispatch({ type: "poke" });
+    },
+    async close() {
+      if (isClosed) return;
+      isClosed = true;
+      const closed = closedError();
+      // Before the machine comes to rest, which would look like a cycle's end.
+      cycles.reject(closed);
+      runner.close();
+      cancelExpiry();
+      for (const stop of stopListening) stop();
+      cursors.reject(closed);
+      settlements.reject(closed);
+      holds.close(closed);
+      board.close();
+      transport.close?.();
+      // What was begun on the database ends before the caller closes it.
+      await opening?.catch(() => undefined);
+      await local("read", requireCheckpoint).catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,101 @@
+/**
+ * The text of the statements on a synced table. Texts are stable, so that a driver prepares each once and recognizes those
+ * that can be executed in bulk. Never REPLACE: it would delete a row that holds a unique value, with everything that
+ * hangs on it (rule A4).
+ *
+ * @module
+ */
+
+import { all, type Core } from "../plugin/core.ts";
+import { identifier } from "../plugin/sqlite/quote.ts";
+import type { SyncColumn } from "../plugin/table.ts";
+import type { Key, Value } from "../protocol/ids.ts";
+import { keyText } from "../protocol/key.ts";
+import type { DeviceTable } from "./device-schema.ts";
+
+/** Inserts a row or overwrites the given columns of it. Parameters: the columns, the key's first. */
+export function upsertSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
+  return cached(table, `upsert ${names(columns)}`, () => {
+    const rest = columns.filter((column) => !column.isKey);
+    const update = rest.map(({ name }) => `${identifier(name)} = excluded.${identifier(name)}`).join(", ");
+    return `${insertSql(table, columns)} ON CONFLICT (${list(table.keyColumns)}) DO ${rest.length === 0 ? "NOTHING" : `UPDATE SET ${update}`}`;
+  });
+}
+
+/** Inserts a row. Parameters: the columns. */
+export function insertSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
+  return cached(
+    table,
+    `insert ${names(columns)}`,
+    () => `INSERT INTO ${identifier(table.table.name)} (${list(columns)}) VALUES (${columns.map(() => "?").join(", ")})`,
+  );
+}
+
+/** Updates columns of a row. Parameters: the columns, then the key. */
+export function updateSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
+  return cached(
+    table,
+    `update ${names(columns)}`,
+    () => `UPDATE ${identifier(table.table.name)} SET ${equal(columns, ", ")} WHERE ${equal(table.keyColumns, " AND ")}`,
+  );
+}
+
+/** Deletes a row. Parameters: the key. */
+export function deleteSql(table: DeviceTable): string {
+  return cached(table, "delete", () => `DELETE FROM ${identifier(table.table.name)} WHERE ${equal(table.keyColumns, " AND ")}`);
+}
+
+/** Reads the given columns of rows in which other columns have given values. Parameters: those values. */
+export function selectWhereSql(table: DeviceTable, columns: readonly SyncColumn[], where: readonly SyncColumn[]): string {
+  return cached(
+    table,
+    `select ${names(columns)} where ${names(where)}`,
+    () => `SELECT ${list(columns)} FROM ${identifier(table.table.name)} WHERE ${equal(where, " AND ")}`,
+  );
+}
+
+/** Rows read per statement by {@link readRows}. */
+const READ_CHUNK = 64;
+
+/** Reads rows by key: all columns that sync, by the key's text. Rows that are not there are missing. */
+export function* readRows(table: DeviceTable, keys: readonly Key[]): Core<Map<string, readonly Value[]>> {
+  const rows = new Map<string, readonly Value[]>();
+  const size = table.keyColumns.length;
+  const chunk = keys.length === 1 ? 1 : READ_CHUNK;
+  const sql = cached(table, `read ${chunk}`, () => {
+    const from = `SELECT ${list(table.columns)} FROM ${identifier(table.table.name)} WHERE`;
+    const one = `(${table.keyColumns.map(() => "?").join(", ")})`;
+    return size === 1
+      ? `${from} ${list(table.keyColumns)} IN (${Array(chunk).fill("?").join(", ")})`
+      : `${from} (${list(table.keyColumns)}) IN (VALUES ${Array(chunk).fill(one).join(", ")})`;
+  });
+  for (let start = 0; start < keys.length; start += chunk) {
+    const params: Value[] = [];
+    // The last chunk repeats its last key, so that the text stays the same.
+    for (let i = start; i < start + chunk; i++) params.push(...(keys[Math.min(i, keys.length - 1)] ?? []));
+    for (const row of yield* all(sql, params)) rows.set(keyText(row.slice(0, size)), row);
+  }
+  return rows;
+}
+
+/** Reads one row by key. */
+export function* readRow(table: DeviceTable, key: Key): Core<readonly Value[] | undefined> {
+  return (yield* all(selectWhereSql(table, table.columns, table.keyColumns), key))[0];
+}
+
+const texts = new WeakMap<DeviceTable, Map<string, string>>();
+
+function cached(table: DeviceTable, name: string, make: () => string): string {
+  let ofTable = texts.get(table);
+  if (!ofTable) texts.set(table, (ofTable = new Map()));
+  let text = ofTable.get(name);
+  if (text === undefined) ofTable.set(name, (text = make()));
+  return text;
+}
+
+const names = (columns: readonly SyncColumn[]): string => columns.map((column) => column.index).join(",");
+
+const list = (columns: readonly SyncColumn[]): string => columns.map((column) => identifier(column.name)).join(", ");
+
+const equal = (columns: readonly SyncColumn[], separator: string): string =>
+  columns.map((column) => `${identifier(column.name)} = ?`).join(separator);

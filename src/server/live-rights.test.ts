@@ -1,0 +1,92 @@
+import { expect, test } from "vitest";
+import { run, transact } from "../plugin/core.ts";
+import { openPair } from "../testing/server-fixture.ts";
+import type { LiveFrame } from "../protocol/live.ts";
+import type { Rights } from "./scopes.ts";
+
+/** A server on which another process throws Ann out and writes a secret, when `attack` says so. */
+async function openAttacked() {
+  const { server, device } = await openPair({ scopesDependOn: new Set(["lists"]) });
+  /** Nobody in this process is told of what is written past the app's database. */
+  const attack = async (): Promise<void> => {
+    server.grants.set("ann", { read: ["everyone"], write: [] });
+    await transact(server.database.connection, "write", function* () {
+      yield* run("UPDATE lists SET owner_id = 'bob' WHERE id = 'a'");
+      yield* run("UPDATE todos SET title = 'SECRET' WHERE id = 't1'");
+    });
+  };
+  let whileAsked: (() => Promise<void>) | undefined;
+  let asked = 0;
+  const caller = {
+    ...device.caller,
+    scopes: async (): Promise<Rights> => {
+      asked++;
+      const rights = await device.caller.scopes();
+      const act = whileAsked;
+      whileAsked = undefined;
+      await act?.();
+      return rights;
+    },
+  };
+  const open = () => {
+    const signal = new AbortController().signal;
+    const iterator = server.service.stream(caller, device.request(), { carries: "pages", signal });
+    return async (): Promise<LiveFrame | undefined> => (await iterator.next()).value?.frame;
+  };
+  return {
+    server,
+    device,
+    open,
+    attack,
+    attackWhileAsked: (): void => void (whileAsked = attack),
+    asked: () => asked,
+  };
+}
+
+const end = { kind: "end", reason: "pull" };
+const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+
+test("L2: a right that is lost while a stream asks for it is lost: nothing written since goes out", async () => {
+  const { server, open, attackWhileAsked } = await openAttacked();
+  await using _ = server;
+  attackWhileAsked();
+  expect(await open()()).toEqual(end);
+});
+
+test("L2: a right that another process takes is lost before anything of its commit goes out", async () => {
+  const { server, open, attack } = await openAttacked();
+  await using _ = server;
+  const next = open();
+  const waiting = next();
+  await turn();
+  await attack();
+  // What this process hears of has nothing to do with rights.
+  await server.run(`UPDATE todos SET notes = 'n2' WHERE id = 't2'`);
+  expect(await waiting).toEqual(end);
+});
+
+test("L2: a right that is lost while a stream asks again is lost", async () => {
+  const { server, open, attackWhileAsked } = await openAttacked();
+  await using _ = server;
+  const waiting = open()();
+  await turn();
+  attackWhileAsked();
+  server.database.scopesChanged("ann");
+  await server.run(`UPDATE todos SET notes = 'n2' WHERE id = 't2'`);
+  expect(await waiting).toEqual(end);
+});
+
+test("L2: a stream whose rights still hold is asked about once more, and goes on", async () => {
+  const { server, device, open, asked } = await openAttacked();
+  await using _ = server;
+  const waiting = open()();
+  await turn();
+  await transact(server.database.connection, "write", () => run("UPDATE lists SET name = 'AA' WHERE id = 'a'"));
+  await server.run(`UPDATE todos SET notes = 'n2' WHERE id = 't2'`);
+  const frame = await waiting;
+  if (frame?.kind !== "page") throw new Error(`Not a page but ${JSON.stringify(frame)}.`);
+  device.apply([frame]);
+  expect(device.row("todos", "t2")).toMatchObject({ notes: "n2" });
+  expect(device.row("lists", "a")).toMatchObject({ name: "AA" });
+  expect(asked()).toBe(2);
+});

@@ -1,0 +1,150 @@
+/**
+ * Oracles over one device: its base is the server's state at its cursor in the scopes it holds, its queue is what the
+ * server had not handled there, and its tables show base and queue, neither more nor less (promise 1).
+ *
+ * @module
+ */
+
+import { stepSync } from "../../plugin/core.ts";
+import { readTransactions } from "../../plugin/device-log.ts";
+import type { SyncDatabase } from "../../plugin/sync-database.ts";
+import { addFreshImages, loadImages } from "../../client/base-images.ts";
+import { heldScopes, readCheckpoint, type Checkpoint } from "../../client/checkpoint.ts";
+import { deviceSchema } from "../../client/device-schema.ts";
+import { parseCursor } from "../../protocol/parse.ts";
+import type { CrashDatabase } from "../crash-database.ts";
+import { observe } from "./observe.ts";
+import type { LocalTransaction } from "./local-transaction.ts";
+import { facts, type TableName } from "./schema.ts";
+import {
+  describeDifference,
+  known,
+  readState,
+  replay,
+  restrict,
+  rowId,
+  violation,
+  type Cells,
+  type Row,
+  type State,
+} from "./state.ts";
+import type { Witness } from "./witness.ts";
+import { Violation } from "./violation.ts";
+
+/** What is asked of a device. */
+export interface CheckedDevice {
+  readonly name: string;
+  readonly database: CrashDatabase;
+  readonly sync: SyncDatabase;
+  /** The transactions written on it, by stamp. */
+  readonly written: ReadonlyMap<number, LocalTransaction>;
+}
+
+/** Where a device is; undefined before its client first opened it. */
+export function checkpointOf(database: CrashDatabase): Checkpoint | undefined {
+  return stepSync(observe(database), readCheckpoint());
+}
+
+/** Checks everything about a device as it is committed now. Answers what it shows. */
+export function checkDevice(device: CheckedDevice, witness: Witness): State {
+  const { name, database, sync, written } = device;
+  const connection = observe(database);
+  const visible = known(readState(database.raw));
+  const checkpoint = stepSync(connection, readCheckpoint());
+  // A first sync in progress has written part of the base into the tables.
+  if (checkpoint === undefined || checkpoint.base === "partial") return visible;
+
+  const queue = stepSync(connection, readTransactions(sync, { after: checkpoint.handled.number, limit: 10_000 }));
+  const images = stepSync(connection, loadImages(deviceSchema(sync)));
+  stepSync(connection, addFreshImages(deviceSchema(sync), images, queue));
+
+  const base = new Map(visible);
+  for (const { table, key, here, columns, values } of images.values()) {
+    const facts_ = facts[table.key as TableName];
+    const keyCells = Object.fromEntries(facts_.key.map((column, index) => [column, key[index] ?? null]));
+    const id = rowId(table.key as TableName, keyCells);
+    if (!here) base.delete(id);
+    else
+      base.set(
+        id,
+        rowOf(
+          table.key as TableName,
+          Object.fromEntries(columns.map((column, index) => [column.key, values[index] ?? null])),
+        ),
+      );
+  }
+
+  const at = checkpoint.cursor === undefined ? undefined : parseCursor(checkpoint.cursor);
+  const held = new Set(heldScopes(checkpoint));
+  // After a reset the device shows what it had until the fresh snapshot is there; where that stood is forgotten.
+  const isForgotten = at === undefined && checkpoint.base === "whole";
+  const expectedBase = isForgotten
+    ? base
+    : at === undefined
+      ? new Map<string, Row>()
+      : restrict(witness.stateAt(at.seq), held);
+  const wrongBase = describeDifference(base, expectedBase);
+  if (wrongBase !== "") {
+    throw new Violation(
+      "promise 1: base",
+      `The base of ${name} at ${checkpoint.cursor ?? "nothing"} in ${checkpoint.held} is not the server's state: ${wrongBase}.`,
+    );
+  }
+  if (at !== undefined) {
+    const [atLeast, atMost] = witness.lastTxAt(checkpoint.deviceId, at.seq);
+    if (checkpoint.handled.number < atLeast || checkpoint.handled.number > atMost) {
+      throw new Violation(
+        "U3",
+        `${name} at ${at.seq} has dropped its transactions up to ${checkpoint.handled.number}; the server had handled ${atMost} there.`,
+      );
+    }
+  }
+
+  let expected: State = base;
+  const withheld = new Set(checkpoint.withheld);
+  for (const transaction of queue) {
+    const local = written.get(transaction.stamp);
+    if (local === undefined)
+      throw new Violation(
+        "promise 2",
+        `The queue of ${name} holds transaction ${transaction.stamp}, which nobody wrote.`,
+      );
+    if (withheld.has(transaction.stamp)) checkWithheld(name, expected, local);
+    else expected = replay(expected, local.changes);
+  }
+  const wrongRows = describeDifference(visible, expected);
+  if (wrongRows !== "") {
+    const numbers = queue.map(({ number }) => number).join(", ");
+    throw new Violation(
+      "promise 1: visible",
+      `${name} does not show its base and its pending transactions (${numbers}): ${wrongRows}.`,
+    );
+  }
+  const broken = violation(visible);
+  if (broken !== undefined) throw new Violation("A3", `The tables of ${name} break a ${broken} constraint.`);
+  return visible;
+}
+
+/** Rule A3: only a transaction that breaks a constraint is withheld. */
+function checkWithheld(name: string, state: State, local: LocalTransaction): void {
+  let current = state;
+  for (const change of local.changes) {
+    current = replay(current, [change]);
+    if (violation(current, new Set()) !== undefined) return;
+  }
+  const touched = new Set(local.changes.map((change) => change.id));
+  if (violation(current, touched) !== undefined) return;
+  for (const change of local.changes) {
+    const row = current.get(change.id);
+    const ref = row?.table === "todos" ? row.cells["ref"] : null;
+    if ("ref" in change.cells && ref !== null && ref !== undefined && !current.has(`todos/${String(ref)}`)) return;
+  }
+  throw new Violation("A3", `${name} withholds transaction ${local.stamp}, which breaks no constraint.`);
+}
+
+function rowOf(table: TableName, cells: Cells): Row {
+  const { excluded } = facts[table];
+  return excluded.length === 0
+    ? { table, cells }
+    : { table, cells: Object.fromEntries(Object.entries(cells).filter(([name]) => !excluded.includes(name))) };
+}

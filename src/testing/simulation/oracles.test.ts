@@ -1,0 +1,126 @@
+/**
+ * An oracle that never complains proves nothing: here each of them is shown what it must complain of.
+ */
+
+import { expect, test } from "vitest";
+import { createVirtualClock } from "../virtual-clock.ts";
+import { checkPush, type Writer } from "./check-push.ts";
+import { startDevice, type DeviceNode } from "./device-node.ts";
+import type { LocalTransaction } from "./local-transaction.ts";
+import { makePlan, type Circumstances } from "./plan.ts";
+import { grants, todos } from "./schema.ts";
+import { startServer, type ServerNode } from "./server-node.ts";
+import type { Row, State } from "./state.ts";
+
+interface Scene extends AsyncDisposable {
+  readonly server: ServerNode;
+  readonly device: DeviceNode;
+}
+
+/** A server with one row that a device has fetched. */
+async function scene(): Promise<Scene> {
+  const circumstances: Circumstances = {
+    ...makePlan(1).circumstances,
+    policy: "server",
+    live: "none",
+    bytes: true,
+    onDemand: [],
+  };
+  const clock = createVirtualClock();
+  const server = await startServer(circumstances, clock, () => undefined);
+  server.db.insert(grants).values({ subject: "ann", scope: "list:red", read: 1, write: 1 }).run();
+  server.db.insert(todos).values({ id: "t1", list: "red", title: "v1", note: "v2" }).run();
+  const device = await startDevice({
+    index: 0,
+    subject: "ann",
+    seed: 1,
+    circumstances,
+    transport: server.transport("ann"),
+    clock,
+    witness: server.witness,
+    step: () => 1,
+  });
+  await device.client.sync();
+  return {
+    server,
+    device,
+    [Symbol.asyncDispose]: async () => {
+      await device.close();
+      server.close();
+    },
+  };
+}
+
+/** Changes the device's tables behind the engine's back. */
+function tamper({ device }: Scene, sql: string): void {
+  device.database.raw.exec(`INSERT INTO _sync_mute VALUES (1); ${sql}; DELETE FROM _sync_mute;`);
+  device.database.handle.exec("SELECT 1");
+}
+
+test("a device that holds what the server has passes", async () => {
+  await using all = await scene();
+  expect(() => all.device.check(2)).not.toThrow();
+});
+
+test("promise 1: a base that differs from the server's state in one value is noticed", async () => {
+  await using all = await scene();
+  tamper(all, "UPDATE todos SET title = 'other'");
+  expect(() => all.device.check(2)).toThrow(/todos\/t1.title is other, expected v1/);
+});
+
+test("promise 1: a row that is missing, or one too many, is noticed", async () => {
+  await using all = await scene();
+  tamper(all, "DELETE FROM todos");
+  expect(() => all.device.check(2)).toThrow(/todos\/t1 is missing/);
+  tamper(all, "INSERT INTO notices VALUES ('n1', 'v3')");
+  expect(() => all.device.check(3)).toThrow(/notices\/n1 should not be there/);
+});
+
+test("promise 1: a pending transaction that is not shown is noticed", async () => {
+  await using all = await scene();
+  all.device.write(2, (observed) => observed(() => void all.device.db.update(todos).set({ title: "v3" }).run()));
+  all.device.check(2);
+  tamper(all, "UPDATE todos SET title = 'other'");
+  expect(() => all.device.check(3)).toThrow(/does not show its base and its pending/);
+});
+
+const row = (title: string, cells: object = {}): Row => ({
+  table: "todos",
+  cells: { id: "t1", list: "red", assignee: null, title, owner: null, ...cells },
+});
+const state = (...rows: Row[]): State => new Map(rows.map((each) => [`todos/${String(each.cells["id"])}`, each]));
+const written: LocalTransaction = {
+  stamp: 5,
+  number: 1,
+  step: 3,
+  changes: [{ id: "todos/t1", table: "todos", kind: "update", cells: { title: "v9" }, before: row("v1").cells }],
+};
+const handled = (before: State, after: State) => ({
+  seq: 9,
+  before,
+  after,
+  handled: { deviceId: "d", from: 0, to: 1, outcomes: new Map() },
+});
+const writer = (seenAt?: number): Writer => ({
+  name: "ann's device",
+  subject: "ann",
+  writable: new Set(["list:red"]),
+  transaction: () => written,
+  seenAt: () => seenAt,
+});
+
+test("promise 2: a transaction that counts as applied, but is not there, is noticed", () => {
+  expect(() => checkPush(handled(state(row("v1")), state(row("v9"))), writer(1))).not.toThrow();
+  expect(() => checkPush(handled(state(row("v1")), state(row("v1"))), writer(1))).toThrow(/title is v1, not v9/);
+});
+
+test("promise 3: a value that its writer had not seen, or saw too late, is not overwritten unnoticed", () => {
+  expect(() => checkPush(handled(state(row("v2")), state(row("v9"))), writer())).toThrow(/never shown/);
+  expect(() => checkPush(handled(state(row("v2")), state(row("v9"))), writer(4))).toThrow(/never shown/);
+});
+
+test("P9: a row that a push takes into a scope that is not its writer's is noticed", () => {
+  const after = state(row("v9", { list: "blue" }));
+  expect(() => checkPush(handled(state(row("v1")), after), writer(1))).toThrow(/P9/);
+  expect(() => checkPush(handled(state(row("v1")), state(row("v9", { owner: "bob" }))), writer(1))).toThrow(/owner/);
+});
