@@ -29,7 +29,9 @@ export interface PendingOperation {
 }
 
 /** One transaction of the offline queue. */
-export type PendingTransaction = Omit<QueuedTransaction, "operations"> & { readonly operations: readonly PendingOperation[] };
+export type PendingTransaction = Omit<QueuedTransaction, "operations"> & {
+  readonly operations: readonly PendingOperation[];
+};
 
 /** One row on which a resolver decided, with both versions. */
 export interface OutcomeConflict {
@@ -60,7 +62,13 @@ export type Outcome = {
       /** For people. */
       readonly message: string;
       /** The operation that was refused, and the server's version of its row. */
-      readonly refused?: { readonly index: number; readonly kind: OperationKind; readonly table: string; readonly key: AppRow; readonly server?: AppRow | null };
+      readonly refused?: {
+        readonly index: number;
+        readonly kind: OperationKind;
+        readonly table: string;
+        readonly key: AppRow;
+        readonly server?: AppRow | null;
+      };
       /** For `DEPENDS_ON_REJECTED`: the number of the transaction whose refusal is the cause. */
       readonly cause?: number;
     }
@@ -94,9 +102,19 @@ export function appOutcome(tables: Tables, { id, outcome, operations: written }:
     kind: operation.kind,
     table: operation.table,
     key: appKey(tables, operation.table, operation.key),
-    ...(operation.server === undefined ? {} : { server: operation.server && appRow(tables, operation.table, operation.server) }),
+    ...(operation.server === undefined
+      ? {}
+      : { server: operation.server && appRow(tables, operation.table, operation.server) }),
   };
-  return { id, operations, status: "rejected", code, message, ...(refused ? { refused } : {}), ...(cause === undefined ? {} : { cause }) };
+  return {
+    id,
+    operations,
+    status: "rejected",
+    code,
+    message,
+    ...(refused ? { refused } : {}),
+    ...(cause === undefined ? {} : { cause }),
+  };
 }
 
 /** Operations of an app as the engine takes them. */
@@ -115,7 +133,13 @@ export function storedOperations(tables: Tables, operations: readonly PendingOpe
 }
 
 function appOperation(tables: Tables, { table, kind, key, values, before }: LocalOperation): PendingOperation {
-  return { table, kind, key: appKey(tables, table, key), values: appRow(tables, table, values), before: appRow(tables, table, before) };
+  return {
+    table,
+    kind,
+    key: appKey(tables, table, key),
+    values: appRow(tables, table, values),
+    before: appRow(tables, table, before),
+  };
 }
 
 function appKey(tables: Tables, table: string, key: Key): AppRow {
@@ -139,7 +163,8 @@ function storedRow(table: SyncTable, row: AppRow): Readonly<Record<string, Value
   return Object.fromEntries(
     Object.entries(row).map(([key, value]) => {
       const column = table.columnByKey.get(key);
-      if (!column) throw new SyncError({ code: "INVALID_CONFIG", message: `Table \`${table.key}\` has no column \`${key}\`.` });
+      if (!column)
+        throw new SyncError({ code: "INVALID_CONFIG", message: `Table \`${table.key}\` has no column \`${key}\`.` });
       return [key, toStorageValue(column, value)];
     }),
   );

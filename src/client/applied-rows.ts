@@ -17,7 +17,10 @@ import { readRows } from "./row-sql.ts";
 import type { BoundGroup } from "./row-writer.ts";
 
 /** Rows as they were shown before a page, by table and key text; undefined where there was none. */
-export type ShownRows = Map<DeviceTable, Map<string, { readonly key: Key; readonly row: readonly Value[] | undefined }>>;
+export type ShownRows = Map<
+  DeviceTable,
+  Map<string, { readonly key: Key; readonly row: readonly Value[] | undefined }>
+>;
 
 /** Notes every row of every table: for changes that may take any of them away. */
 export function* noteAll(schema: DeviceSchema, shown: ShownRows): Core<void> {
@@ -36,7 +39,11 @@ export function* noteAll(schema: DeviceSchema, shown: ShownRows): Core<void> {
 export function* noteGroups(groups: readonly BoundGroup[], shown: ShownRows): Core<void> {
   for (const { table, values, count } of groups) {
     const keyValues = values.slice(0, table.keyColumns.length);
-    yield* noteKeys(table, Array.from({ length: count }, (_, i) => keyValues.map((column) => column[i] ?? null)), shown);
+    yield* noteKeys(
+      table,
+      Array.from({ length: count }, (_, i) => keyValues.map((column) => column[i] ?? null)),
+      shown,
+    );
   }
 }
 
@@ -60,12 +67,16 @@ export function noteTouched(images: BaseImages, shown: ShownRows): void {
 export function* changedRows(shown: ShownRows): Core<readonly ChangedRow[]> {
   const changed: ChangedRow[] = [];
   for (const [table, before] of shown) {
-    const now = yield* readRows(table, [...before.values()].map(({ key }) => key));
+    const now = yield* readRows(
+      table,
+      [...before.values()].map(({ key }) => key),
+    );
     for (const [text, { key, row }] of before) {
       const after = now.get(text);
       if (!row && after) changed.push({ table: table.key, kind: "insert", key });
       else if (row && !after) changed.push({ table: table.key, kind: "delete", key });
-      else if (row && after && !row.every((value, index) => identical(value, after[index] ?? null))) changed.push({ table: table.key, kind: "update", key });
+      else if (row && after && !row.every((value, index) => identical(value, after[index] ?? null)))
+        changed.push({ table: table.key, kind: "update", key });
     }
   }
   return changed;
@@ -78,7 +89,10 @@ function* noteKeys(table: DeviceTable, keys: readonly Key[], shown: ShownRows): 
   for (const key of unknown) rows.set(keyText(key), { key, row: found.get(keyText(key)) });
 }
 
-function noted(shown: ShownRows, table: DeviceTable): Map<string, { readonly key: Key; readonly row: readonly Value[] | undefined }> {
+function noted(
+  shown: ShownRows,
+  table: DeviceTable,
+): Map<string, { readonly key: Key; readonly row: readonly Value[] | undefined }> {
   let rows = shown.get(table);
   if (!rows) shown.set(table, (rows = new Map()));
   return rows;

@@ -1,5 +1,14 @@
 import { sql } from "drizzle-orm";
-import { foreignKey, index, integer, primaryKey, sqliteTable, text, unique, type AnySQLiteColumn } from "drizzle-orm/sqlite-core";
+import {
+  foreignKey,
+  index,
+  integer,
+  primaryKey,
+  sqliteTable,
+  text,
+  unique,
+  type AnySQLiteColumn,
+} from "drizzle-orm/sqlite-core";
 import { describe, expect, test } from "vitest";
 import { defineSync } from "../plugin/define-sync.ts";
 import { makeEpoch } from "../protocol/ids.ts";
@@ -7,7 +16,11 @@ import { group, openDeviceFixture, type DeviceFixture } from "../testing/device-
 import { basisOf, BrokenBase } from "./apply.ts";
 import { deviceSchema } from "./device-schema.ts";
 
-const shelves = sqliteTable("shelves", { id: text().primaryKey(), code: text().unique(), up: text().references((): AnySQLiteColumn => shelves.id, { onDelete: "cascade" }) });
+const shelves = sqliteTable("shelves", {
+  id: text().primaryKey(),
+  code: text().unique(),
+  up: text().references((): AnySQLiteColumn => shelves.id, { onDelete: "cascade" }),
+});
 const books = sqliteTable(
   "books",
   {
@@ -21,15 +34,23 @@ const books = sqliteTable(
 );
 const loans = sqliteTable(
   "loans",
-  { book: text().notNull(), no: integer().notNull(), who: text().default("nobody").references(() => shelves.id, { onDelete: "set default" }) },
+  {
+    book: text().notNull(),
+    no: integer().notNull(),
+    who: text()
+      .default("nobody")
+      .references(() => shelves.id, { onDelete: "set default" }),
+  },
   (table) => [primaryKey({ columns: [table.book, table.no] })],
 );
-const marks = sqliteTable(
-  "marks",
-  { id: text().primaryKey(), book: text(), no: integer() },
-  (table) => [foreignKey({ columns: [table.book, table.no], foreignColumns: [loans.book, loans.no] }).onDelete("restrict")],
+const marks = sqliteTable("marks", { id: text().primaryKey(), book: text(), no: integer() }, (table) => [
+  foreignKey({ columns: [table.book, table.no], foreignColumns: [loans.book, loans.no] }).onDelete("restrict"),
+]);
+const inherited = sqliteTable(
+  "inherited",
+  { id: text().primaryKey(), shelfId: text("shelf_id").references(() => shelves.id) },
+  (table) => [index("inherited_shelf").on(table.shelfId)],
 );
-const inherited = sqliteTable("inherited", { id: text().primaryKey(), shelfId: text("shelf_id").references(() => shelves.id) }, (table) => [index("inherited_shelf").on(table.shelfId)]);
 const schema = { shelves, books, loans, marks, inherited };
 const definition = defineSync(schema, {
   shelves: { scope: "everyone" },
@@ -50,14 +71,18 @@ CREATE INDEX inherited_shelf ON inherited (shelf_id);
 `;
 const open = (): Promise<DeviceFixture> => openDeviceFixture(definition, ddl);
 const shelf = (...rows: (string | null)[][]) => group("shelves", "row", ["id", "code", "up"], ...rows);
-const book = (...rows: (string | number | null)[][]) => group("books", "row", ["id", "shelfId", "shelfCode", "title", "place"], ...rows);
+const book = (...rows: (string | number | null)[][]) =>
+  group("books", "row", ["id", "shelfId", "shelfCode", "title", "place"], ...rows);
 const rows = (device: DeviceFixture, text: string): unknown[] => device.raw.prepare(text).raw().all();
 
 describe("replay runs what foreign keys say", () => {
   test("A4: a pending delete takes rows along that came from the server later, over several levels", async () => {
     using device = await open();
     await device.apply([shelf(["a", null, null], ["b", null, "a"])]);
-    device.db.delete(shelves).where(sql`id = 'a'`).run();
+    device.db
+      .delete(shelves)
+      .where(sql`id = 'a'`)
+      .run();
     await device.apply([shelf(["c", null, "b"]), book(["1", "c", null, "x", null])]);
     expect(rows(device, "SELECT id FROM shelves")).toEqual([]);
     expect(rows(device, "SELECT id FROM books")).toEqual([]);
@@ -80,8 +105,14 @@ describe("replay runs what foreign keys say", () => {
   test("A4: SET NULL and SET DEFAULT are done, RESTRICT withholds the transaction", async () => {
     using device = await open();
     await device.apply([shelf(["a", "A", null], ["nobody", null, null])]);
-    device.db.delete(shelves).where(sql`id = 'a'`).run();
-    await device.apply([book(["1", null, "A", "x", null]), group("loans", "row", ["book", "no", "who"], ["1", 1, "a"])]);
+    device.db
+      .delete(shelves)
+      .where(sql`id = 'a'`)
+      .run();
+    await device.apply([
+      book(["1", null, "A", "x", null]),
+      group("loans", "row", ["book", "no", "who"], ["1", 1, "a"]),
+    ]);
     expect(rows(device, "SELECT shelf_code FROM books")).toEqual([[null]]);
     expect(rows(device, "SELECT who FROM loans")).toEqual([["nobody"]]);
     await device.apply([], { lastTx: await device.last() });
@@ -148,10 +179,22 @@ describe("what replay shows (A2)", () => {
 describe("unique values on the way", () => {
   test("A4: rows of one page swap theirs", async () => {
     using device = await open();
-    await device.apply([shelf(["a", "1", null], ["b", "2", null]), book(["x", "a", null, "x", 1], ["y", "a", null, "y", 2])]);
-    await device.apply([group("shelves", "update", ["id", "code"], ["a", "2"], ["b", "1"]), group("books", "update", ["id", "place"], ["x", 2], ["y", 1])]);
-    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([["a", "2"], ["b", "1"]]);
-    expect(rows(device, "SELECT id, place FROM books ORDER BY id")).toEqual([["x", 2], ["y", 1]]);
+    await device.apply([
+      shelf(["a", "1", null], ["b", "2", null]),
+      book(["x", "a", null, "x", 1], ["y", "a", null, "y", 2]),
+    ]);
+    await device.apply([
+      group("shelves", "update", ["id", "code"], ["a", "2"], ["b", "1"]),
+      group("books", "update", ["id", "place"], ["x", 2], ["y", 1]),
+    ]);
+    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([
+      ["a", "2"],
+      ["b", "1"],
+    ]);
+    expect(rows(device, "SELECT id, place FROM books ORDER BY id")).toEqual([
+      ["x", 2],
+      ["y", 1],
+    ]);
   });
 
   test("R4: pages of a first sync, read at different times, may each hold the value", async () => {
@@ -159,9 +202,25 @@ describe("unique values on the way", () => {
     await device.stage([shelf(["a", "1", null])]);
     // Read later: b has taken a's value; that a has lost it comes with the log page.
     await device.stage([shelf(["b", "1", null])]);
-    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([["a", null], ["b", "1"]]);
-    await device.apply([group("shelves", "update", ["id", "code"], ["a", "3"])], { to: (await device.page([])).to as never });
-    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([["a", "3"], ["b", "1"]]);
+    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([
+      ["a", null],
+      ["b", "1"],
+    ]);
+    await device.apply([group("shelves", "update", ["id", "code"], ["a", "3"])], {
+      to: (await device.page([])).to as never,
+    });
+    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([
+      ["a", "3"],
+      ["b", "1"],
+    ]);
+  });
+
+  test("R4: a row that made room and is gone in the end was only in the way", async () => {
+    using device = await open();
+    await device.stage([shelf(["a", "1", null])]);
+    await device.stage([shelf(["b", "1", null])]);
+    await device.apply([group("shelves", "removal", ["id"], ["a"])]);
+    expect(rows(device, "SELECT id, code FROM shelves")).toEqual([["b", "1"]]);
   });
 
   test("two rows of the server that the device's unique index does not allow end in an error, and change nothing", async () => {
@@ -200,9 +259,12 @@ describe("A1: only what fits is applied", () => {
     expect(rows(device, "SELECT id FROM shelves")).toEqual([["a"]]);
     return result.kind;
   };
-  test.each(["deviceId", "held", "schema", "cursor", "round"] as const)("an answer to another %s is dropped", async (change) => {
-    expect(await apply(change)).toBe("stale");
-  });
+  test.each(["deviceId", "held", "schema", "cursor", "round"] as const)(
+    "an answer to another %s is dropped",
+    async (change) => {
+      expect(await apply(change)).toBe("stale");
+    },
+  );
 
   test("a frame from another cursor, and a page from a foreign epoch, are not applied", async () => {
     using device = await open();
@@ -246,7 +308,9 @@ describe("rounds", () => {
   test("A4: a base in which a row lacks the parent of its scopes is not committed", async () => {
     using device = await open();
     await device.apply([shelf(["a", null, null]), group("inherited", "row", ["id", "shelfId"], ["i", "a"])]);
-    await expect(device.apply([group("inherited", "row", ["id", "shelfId"], ["j", "nobody"])])).rejects.toBeInstanceOf(BrokenBase);
+    await expect(device.apply([group("inherited", "row", ["id", "shelfId"], ["j", "nobody"])])).rejects.toBeInstanceOf(
+      BrokenBase,
+    );
     await expect(device.apply([group("shelves", "removal", ["id"], ["a"])])).rejects.toBeInstanceOf(BrokenBase);
     expect(rows(device, "SELECT id FROM inherited")).toEqual([["i"]]);
     await device.apply([group("shelves", "removal", ["id"], ["a"]), group("inherited", "removal", ["id"], ["i"])]);
@@ -256,7 +320,11 @@ describe("rounds", () => {
   test("a page that names what the device does not have is refused", async () => {
     using device = await open();
     await device.apply([]);
-    await expect(device.apply([group("nothing", "row", ["id"], ["x"])])).rejects.toMatchObject({ code: "INVALID_MESSAGE" });
-    await expect(device.apply([group("shelves", "row", ["id", "nothing"], ["x", 1])])).rejects.toMatchObject({ code: "INVALID_MESSAGE" });
+    await expect(device.apply([group("nothing", "row", ["id"], ["x"])])).rejects.toMatchObject({
+      code: "INVALID_MESSAGE",
+    });
+    await expect(device.apply([group("shelves", "row", ["id", "nothing"], ["x", 1])])).rejects.toMatchObject({
+      code: "INVALID_MESSAGE",
+    });
   });
 });

@@ -19,7 +19,13 @@
  */
 
 import { run, type Core } from "../plugin/core.ts";
-import { closeStrangers, dropTransactions, lastTransaction, readTransactions, type DeviceTransaction } from "../plugin/device-log.ts";
+import {
+  closeStrangers,
+  dropTransactions,
+  lastTransaction,
+  readTransactions,
+  type DeviceTransaction,
+} from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
 import { PREFIX } from "../plugin/names.ts";
 import type { ChangedRow, SyncDatabase } from "../plugin/sync-database.ts";
@@ -33,7 +39,14 @@ import { judgeIdentity } from "./identity.ts";
 import { collectInheritedKeys } from "./inherited-keys.ts";
 import { storeOutcome, transactionId, type StoredOutcome } from "./outcomes.ts";
 import { replay } from "./rebase.ts";
-import { bindGroups, displacedText, readDisplaced, requireSettled, writeGroups, type BoundGroup } from "./row-writer.ts";
+import {
+  bindGroups,
+  displacedText,
+  readDisplaced,
+  requireSettled,
+  writeGroups,
+  type BoundGroup,
+} from "./row-writer.ts";
 import { dropAll, dropOutside } from "./scope-drop.ts";
 import { clearStage, readStagedPage, stagePage, stagedPages } from "./stage.ts";
 import { isConstraintError } from "./storage-error.ts";
@@ -115,17 +128,23 @@ function fits(checkpoint: Checkpoint, page: Page, basis: Basis, schema: DeviceSc
 }
 
 /** Whether pages go straight into the tables: nothing is in them that the page could contradict (rule R4). */
-const isFirstSync = (checkpoint: Checkpoint, page: Page): boolean => page.from === undefined && checkpoint.base !== "whole";
+const isFirstSync = (checkpoint: Checkpoint, page: Page): boolean =>
+  page.from === undefined && checkpoint.base !== "whole";
 
 function* applyPart(sync: SyncDatabase, schema: DeviceSchema, checkpoint: Checkpoint, page: Page): Core<PageResult> {
-  if (!page.round) throw new SyncError({ code: "INVALID_MESSAGE", message: "A page has neither an end nor a continuation." });
+  if (!page.round)
+    throw new SyncError({ code: "INVALID_MESSAGE", message: "A page has neither an end nor a continuation." });
   const next: Checkpoint = { ...checkpoint, epoch: page.epoch, round: roundText(page.round), roundSchema: schema.hash };
   if (!isFirstSync(checkpoint, page)) {
     yield* stagePage(page);
     yield* writeCheckpoint(checkpoint, next);
     return { kind: "staged", tables: new Set(), applied: [] };
   }
-  const changes: PageChanges = { groups: bindGroups(schema, page.changes), staged: [], replaces: startsOver(checkpoint) };
+  const changes: PageChanges = {
+    groups: bindGroups(schema, page.changes),
+    staged: [],
+    replaces: startsOver(checkpoint),
+  };
   const written = yield* muted(writeChanges(sync, schema, checkpoint, changes));
   yield* writeCheckpoint(checkpoint, { ...next, ...written.checkpoint, base: "partial" });
   return { kind: "staged", tables: written.tables, applied: written.applied };
@@ -192,7 +211,12 @@ interface Written {
   readonly applied: readonly ChangedRow[];
 }
 
-function* writeChanges(sync: SyncDatabase, schema: DeviceSchema, checkpoint: Checkpoint, changes: PageChanges): Core<Written> {
+function* writeChanges(
+  sync: SyncDatabase,
+  schema: DeviceSchema,
+  checkpoint: Checkpoint,
+  changes: PageChanges,
+): Core<Written> {
   const shown: ShownRows | undefined = sync.isFollowed ? new Map() : undefined;
   if (shown) {
     if (changes.replaces || changes.scopes || changes.staged.length > 0) yield* noteAll(schema, shown);
@@ -262,7 +286,10 @@ function* rebase(
   tables: Set<string>,
   shown: ShownRows | undefined,
 ): Core<Omit<Written, "applied">> {
-  const transactions = yield* readTransactions(sync, { after: checkpoint.handled.number, limit: Number.MAX_SAFE_INTEGER });
+  const transactions = yield* readTransactions(sync, {
+    after: checkpoint.handled.number,
+    limit: Number.MAX_SAFE_INTEGER,
+  });
   for (const { entries } of transactions) for (const entry of entries) tables.add(entry.table.key);
   const images = yield* loadImages(schema);
   for (const image of images.values()) tables.add(image.table.key);
@@ -272,8 +299,15 @@ function* rebase(
   const displaced = yield* writeBase(schema, checkpoint, changes, tables);
 
   const handled = changes.end?.lastTx?.number ?? 0;
-  const settled = yield* leaveQueue(transactions.filter(({ number }) => number <= handled), changes.end);
-  const replayed = yield* replay(schema, transactions.filter(({ number }) => number > handled), images);
+  const settled = yield* leaveQueue(
+    transactions.filter(({ number }) => number <= handled),
+    changes.end,
+  );
+  const replayed = yield* replay(
+    schema,
+    transactions.filter(({ number }) => number > handled),
+    images,
+  );
   yield* restoreOwn(images);
   yield* storeImages(replayed.images);
   if (shown) noteTouched(replayed.images, shown);
@@ -282,7 +316,12 @@ function* rebase(
 }
 
 /** Brings the tables, which hold the base, to the page's base. */
-function* writeBase(schema: DeviceSchema, checkpoint: Checkpoint, changes: PageChanges, tables: Set<string>): Core<string | undefined> {
+function* writeBase(
+  schema: DeviceSchema,
+  checkpoint: Checkpoint,
+  changes: PageChanges,
+  tables: Set<string>,
+): Core<string | undefined> {
   const displaced = readDisplaced(checkpoint.displaced);
   if (changes.replaces) {
     yield* dropAll(schema);
@@ -315,7 +354,8 @@ function* leaveQueue(dropped: readonly DeviceTransaction[], end: Page | undefine
   for (const transaction of dropped) {
     const outcome = outcomes.get(transaction.number);
     const id = transactionId(transaction.stamp);
-    if (outcome && outcome.stamp === transaction.stamp) settled.push({ id, outcome: yield* storeOutcome(transaction, outcome) });
+    if (outcome && outcome.stamp === transaction.stamp)
+      settled.push({ id, outcome: yield* storeOutcome(transaction, outcome) });
     else settled.push({ id });
   }
   const last = dropped.at(-1);

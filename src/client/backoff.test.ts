@@ -10,12 +10,16 @@ test("delays double with each failure, up to a bound", () => {
 
 test("jitter never takes more than half of a delay away", () => {
   checkProperty(
-    fc.property(fc.integer({ min: 1, max: 1000 }), fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), (attempt, random) => {
-      const delay = backoffDelay(attempt, () => random);
-      const ceiling = Math.min(defaultRetry.maxMs, defaultRetry.baseMs * 2 ** Math.min(attempt, 30));
-      expect(delay).toBeGreaterThanOrEqual(ceiling / 2 - 1);
-      expect(delay).toBeLessThanOrEqual(ceiling);
-    }),
+    fc.property(
+      fc.integer({ min: 1, max: 1000 }),
+      fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }),
+      (attempt, random) => {
+        const delay = backoffDelay(attempt, () => random);
+        const ceiling = Math.min(defaultRetry.maxMs, defaultRetry.baseMs * 2 ** Math.min(attempt, 30));
+        expect(delay).toBeGreaterThanOrEqual(ceiling / 2 - 1);
+        expect(delay).toBeLessThanOrEqual(ceiling);
+      },
+    ),
   );
 });
 

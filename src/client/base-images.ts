@@ -62,10 +62,16 @@ export function* loadImagesOf(schema: DeviceSchema, transactions: readonly Devic
   const images: BaseImages = new Map();
   if (transactions.length === 0 || (yield* all(`SELECT 1 FROM ${BASE} LIMIT 1`)).length === 0) return images;
   for (const { entries } of transactions) {
-    for (const { table: { key: tableKey }, key } of entries) {
+    for (const {
+      table: { key: tableKey },
+      key,
+    } of entries) {
       const table = schema.byKey.get(tableKey);
       if (!table || images.has(imageName(table, key))) continue;
-      const [row] = yield* all(`SELECT here, body FROM ${BASE} WHERE tbl = ? AND row_key = ?`, [tableKey, keyText(key)]);
+      const [row] = yield* all(`SELECT here, body FROM ${BASE} WHERE tbl = ? AND row_key = ?`, [
+        tableKey,
+        keyText(key),
+      ]);
       if (row) addStored(images, table, row[0], row[1]);
     }
   }
@@ -75,7 +81,13 @@ export function* loadImagesOf(schema: DeviceSchema, transactions: readonly Devic
 function addStored(images: BaseImages, table: DeviceTable, here: Value | undefined, body: Value | undefined): void {
   const [key, columnKeys, values, ownKeys, ownValues] = decodeCbor(body as Uint8Array) as StoredBody;
   const own = ownKeys && known(table, ownKeys, ownValues ?? []);
-  images.set(imageName(table, key), { table, key, here: here === 1, ...known(table, columnKeys, values), ...(own ? { own } : {}) });
+  images.set(imageName(table, key), {
+    table,
+    key,
+    here: here === 1,
+    ...known(table, columnKeys, values),
+    ...(own ? { own } : {}),
+  });
 }
 
 /** Key, column keys, values; and the same of the device's own columns, where the table has some. */
@@ -100,7 +112,9 @@ export function* storeImages(images: BaseImages): Core<void> {
   yield* each(
     `INSERT INTO ${BASE} (tbl, row_key, here, body) VALUES (?, ?, ?, ?)`,
     [...images.values()].map(({ table, key, here, columns, values, own }) => {
-      const body: StoredBody = own ? [key, keysOf(columns), values, keysOf(own.columns), own.values] : [key, keysOf(columns), values];
+      const body: StoredBody = own
+        ? [key, keysOf(columns), values, keysOf(own.columns), own.values]
+        : [key, keysOf(columns), values];
       return [table.key, keyText(key), here ? 1 : 0, encodeCbor(body)];
     }),
   );
@@ -110,7 +124,10 @@ const keysOf = (columns: readonly SyncColumn[]): readonly string[] => columns.ma
 
 /** Forgets the stored images of the same rows. */
 export function* removeImages(images: BaseImages): Core<void> {
-  yield* each(`DELETE FROM ${BASE} WHERE tbl = ? AND row_key = ?`, [...images.values()].map(({ table, key }) => [table.key, keyText(key)]));
+  yield* each(
+    `DELETE FROM ${BASE} WHERE tbl = ? AND row_key = ?`,
+    [...images.values()].map(({ table, key }) => [table.key, keyText(key)]),
+  );
 }
 
 /**
@@ -146,14 +163,18 @@ export function* addFreshImages(
   for (const [table, keys] of toRead) visible.set(table, yield* readRows(table, keys));
   for (const [name, { table, key, entries }] of fresh) {
     const row = visible.get(table)?.get(keyText(key));
-    const image = undo(table, key, row, entries);
-    const own = lastOwn(table, entries);
-    images.set(name, own ? { ...image, own } : image);
+    images.set(name, undo(table, key, row, entries));
   }
 }
 
-function undo(table: DeviceTable, key: Key, visible: readonly Value[] | undefined, entries: readonly DeviceEntry[]): BaseImage {
-  let row: Map<SyncColumn, Value> | undefined = visible && new Map(table.columns.map((column, index) => [column, visible[index] ?? null]));
+function undo(
+  table: DeviceTable,
+  key: Key,
+  visible: readonly Value[] | undefined,
+  entries: readonly DeviceEntry[],
+): BaseImage {
+  let row: Map<SyncColumn, Value> | undefined =
+    visible && new Map(table.columns.map((column, index) => [column, visible[index] ?? null]));
   for (let i = entries.length - 1; i >= 0; i--) {
     const entry = entries[i] as DeviceEntry;
     if (entry.kind === "insert") row = undefined;
@@ -163,14 +184,6 @@ function undo(table: DeviceTable, key: Key, visible: readonly Value[] | undefine
   return row
     ? { table, key, here: true, columns: [...row.keys()], values: [...row.values()] }
     : { table, key, here: false, columns: [], values: [] };
-}
-
-/** What a row that is deleted had in the device's own columns: the entry that deleted it says so. */
-function lastOwn(table: DeviceTable, entries: readonly DeviceEntry[]): OwnValues | undefined {
-  const last = entries.at(-1);
-  if (table.own.length === 0 || last?.kind !== "delete") return undefined;
-  const at = last.columns.flatMap((column, index) => (column.excluded ? [index] : []));
-  return { columns: at.map((index) => last.columns[index] as SyncColumn), values: at.map((index) => last.before[index] ?? null) };
 }
 
 function wholeRow(table: DeviceTable, entry: DeviceEntry): Map<SyncColumn, Value> {
@@ -189,7 +202,10 @@ function wholeRow(table: DeviceTable, entry: DeviceEntry): Map<SyncColumn, Value
 export function* rewind(images: BaseImages): Core<void> {
   yield* keepOwn(images);
   const gone = new Map<DeviceTable, Key[]>();
-  const here = new Map<string, { readonly table: DeviceTable; readonly columns: readonly SyncColumn[]; readonly rows: (readonly Value[])[] }>();
+  const here = new Map<
+    string,
+    { readonly table: DeviceTable; readonly columns: readonly SyncColumn[]; readonly rows: (readonly Value[])[] }
+  >();
   for (const { table, key, here: isHere, columns, values } of images.values()) {
     if (isHere) {
       const name = `${table.key}\n${columns.map((column) => column.index).join()}`;

@@ -75,7 +75,8 @@ export function* updateCascading(
     if (!reference.targetColumns.some((column) => columns.includes(column))) continue;
     const before = reference.targetColumns.map((column) => rowBefore[table.columns.indexOf(column)] ?? null);
     const after = yield* referencedValues(reference, key);
-    if (before.includes(null) || (after && before.every((value, index) => identical(value, after[index] ?? null)))) continue;
+    if (before.includes(null) || (after && before.every((value, index) => identical(value, after[index] ?? null))))
+      continue;
     watch.parents.push({ reference, values: before });
     for (const child of yield* childKeys(reference, before)) {
       if (reference.onUpdate === "cascade" && after) {
@@ -90,10 +91,19 @@ export function* updateCascading(
 }
 
 /** Notes the parents that a written row refers to. `columns` are those that the write set; absent values count as null. */
-export function noteReferences(table: DeviceTable, columns: readonly SyncColumn[], row: readonly Value[], watch: KeyWatch): void {
+export function noteReferences(
+  table: DeviceTable,
+  columns: readonly SyncColumn[],
+  row: readonly Value[],
+  watch: KeyWatch,
+): void {
   for (const reference of table.references) {
     if (!reference.columns.some((column) => columns.includes(column))) continue;
-    noteChild(reference, reference.columns.map((column) => row[table.columns.indexOf(column)] ?? null), watch);
+    noteChild(
+      reference,
+      reference.columns.map((column) => row[table.columns.indexOf(column)] ?? null),
+      watch,
+    );
   }
 }
 
@@ -110,7 +120,8 @@ export function* checkKeys(watch: KeyWatch): Core<void> {
     }
   }
   for (const { reference, values } of watch.parents) {
-    if ((yield* childKeys(reference, values)).length > 0 && !(yield* parentExists(reference, values))) throw new BrokenKey(reference);
+    if ((yield* childKeys(reference, values)).length > 0 && !(yield* parentExists(reference, values)))
+      throw new BrokenKey(reference);
   }
 }
 
@@ -122,7 +133,8 @@ function* detach(reference: Reference, action: Reference["onDelete"], child: Key
   } else if (action === "set default") {
     yield* watch.touch(reference.child, child);
     const assignments: string[] = [];
-    for (const column of reference.columns) assignments.push(`${identifier(column.name)} = ${yield* defaultSql(reference.child, column)}`);
+    for (const column of reference.columns)
+      assignments.push(`${identifier(column.name)} = ${yield* defaultSql(reference.child, column)}`);
     const where = reference.child.keyColumns.map((column) => `${identifier(column.name)} = ?`).join(" AND ");
     yield* run(`UPDATE ${identifier(reference.child.table.name)} SET ${assignments.join(", ")} WHERE ${where}`, child);
     const [row] = yield* all(selectWhereSql(reference.child, reference.columns, reference.child.keyColumns), child);
@@ -147,5 +159,8 @@ function* childKeys(reference: Reference, values: readonly Value[]): Core<readon
 }
 
 function* parentExists(reference: Reference, values: readonly Value[]): Core<boolean> {
-  return (yield* all(selectWhereSql(reference.parent, reference.parent.keyColumns, reference.targetColumns), values)).length > 0;
+  return (
+    (yield* all(selectWhereSql(reference.parent, reference.parent.keyColumns, reference.targetColumns), values))
+      .length > 0
+  );
 }

@@ -9,7 +9,17 @@
 
 import { all, run, type Core } from "../plugin/core.ts";
 import { META } from "../plugin/names.ts";
-import { makeDeviceId, parseCursor, parseDeviceId, parseEpoch, type Cursor, type DeviceId, type Epoch, type RandomBytes, type TxRef } from "../protocol/ids.ts";
+import {
+  makeDeviceId,
+  parseCursor,
+  parseDeviceId,
+  parseEpoch,
+  type Cursor,
+  type DeviceId,
+  type Epoch,
+  type RandomBytes,
+  type TxRef,
+} from "../protocol/ids.ts";
 import { fromJsonValues, toJsonValues } from "../protocol/json-values.ts";
 import { parseRoundState } from "../protocol/parse.ts";
 import type { RoundState } from "../protocol/pull.ts";
@@ -98,14 +108,22 @@ export function* readCheckpoint(): Core<Checkpoint | undefined> {
       displaced: text("displaced"),
     };
   } catch (cause) {
-    throw new SyncError({ code: "STORAGE_FAILED", message: "The device's checkpoint in the local database cannot be read.", cause });
+    throw new SyncError({
+      code: "STORAGE_FAILED",
+      message: "The device's checkpoint in the local database cannot be read.",
+      cause,
+    });
   }
 }
 
 /** Reads the checkpoint of a device that has one. */
 export function* requireCheckpoint(): Core<Checkpoint> {
   const checkpoint = yield* readCheckpoint();
-  if (!checkpoint) throw new SyncError({ code: "STORAGE_FAILED", message: "The local database has lost the device's id. Open the client again." });
+  if (!checkpoint)
+    throw new SyncError({
+      code: "STORAGE_FAILED",
+      message: "The local database has lost the device's id. Open the client again.",
+    });
   return checkpoint;
 }
 
@@ -116,7 +134,11 @@ export function* writeCheckpoint(before: Checkpoint | undefined, after: Checkpoi
     const is = stored(after, field);
     if (was === is && before) continue;
     if (is === undefined) yield* run(`DELETE FROM ${META} WHERE k = ?`, [keys[field]]);
-    else yield* run(`INSERT INTO ${META}(k, v) VALUES (?, ?) ON CONFLICT(k) DO UPDATE SET v = excluded.v`, [keys[field], is]);
+    else
+      yield* run(`INSERT INTO ${META}(k, v) VALUES (?, ?) ON CONFLICT(k) DO UPDATE SET v = excluded.v`, [
+        keys[field],
+        is,
+      ]);
   }
 }
 

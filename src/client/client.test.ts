@@ -1,7 +1,16 @@
 import { eq } from "drizzle-orm";
 import { describe, expect, test } from "vitest";
 import { isSyncError } from "../protocol/errors.ts";
-import { allScopes, comments, lists, openTestWorld, settle, todos, type TestDevice, type TestWorld } from "../testing/device-world.ts";
+import {
+  allScopes,
+  comments,
+  lists,
+  openTestWorld,
+  settle,
+  todos,
+  type TestDevice,
+  type TestWorld,
+} from "../testing/device-world.ts";
 import { createSyncClient } from "./client.ts";
 import { trpcTransport } from "./trpc-transport.ts";
 import type { Transport } from "./transport.ts";
@@ -13,13 +22,32 @@ async function expectBase(world: TestWorld, device: TestDevice, scopes: readonly
 describe("one cycle", () => {
   test("a first sync brings the rows of the readable scopes and nothing else", async () => {
     await using world = await openTestWorld();
-    world.server.db.insert(lists).values([{ id: "a", name: "A" }, { id: "b", name: "B" }, { id: "c", name: "C" }]).run();
-    world.server.db.insert(todos).values([{ id: "1", listId: "a", title: "one" }, { id: "2", listId: "c", title: "two" }]).run();
+    world.server.db
+      .insert(lists)
+      .values([
+        { id: "a", name: "A" },
+        { id: "b", name: "B" },
+        { id: "c", name: "C" },
+      ])
+      .run();
+    world.server.db
+      .insert(todos)
+      .values([
+        { id: "1", listId: "a", title: "one" },
+        { id: "2", listId: "c", title: "two" },
+      ])
+      .run();
     const device = world.device("ann");
     expect(device.client.state.status).toBe("idle");
     await device.client.sync();
     expect(device.client.state).toMatchObject({ status: "idle", pending: 0 });
-    expect(device.db.select().from(todos).all().map((row) => row.id)).toEqual(["1"]);
+    expect(
+      device.db
+        .select()
+        .from(todos)
+        .all()
+        .map((row) => row.id),
+    ).toEqual(["1"]);
     await expectBase(world, device);
   });
 
@@ -31,11 +59,20 @@ describe("one cycle", () => {
     await one.client.sync();
     await two.client.sync();
     one.db.transaction((tx) => {
-      tx.insert(todos).values({ id: "1", listId: "a", title: "one", at: new Date(5) }).run();
+      tx.insert(todos)
+        .values({ id: "1", listId: "a", title: "one", at: new Date(5) })
+        .run();
       tx.insert(comments).values({ id: "c", todoId: "1", body: "hm" }).run();
     });
     const [waiting] = await one.client.pending.list();
-    expect(waiting).toMatchObject({ isWithheld: false, attempts: 0, operations: [{ table: "todos", kind: "insert", values: { title: "one", done: false, at: new Date(5) } }, { table: "comments" }] });
+    expect(waiting).toMatchObject({
+      isWithheld: false,
+      attempts: 0,
+      operations: [
+        { table: "todos", kind: "insert", values: { title: "one", done: false, at: new Date(5) } },
+        { table: "comments" },
+      ],
+    });
     await one.client.sync();
     expect(one.client.state.pending).toBe(0);
     expect(await one.client.pending.settled(waiting?.id ?? "")).toEqual({ status: "applied" });
@@ -49,16 +86,28 @@ describe("one cycle", () => {
   test("a round of many pages arrives whole, and bootstraps page by page", async () => {
     await using world = await openTestWorld();
     world.server.db.insert(lists).values({ id: "a", name: "A" }).run();
-    for (let i = 0; i < 50; i++) world.server.db.insert(todos).values({ id: `t${i}`, listId: "a", title: `todo ${i}` }).run();
+    for (let i = 0; i < 50; i++)
+      world.server.db
+        .insert(todos)
+        .values({ id: `t${i}`, listId: "a", title: `todo ${i}` })
+        .run();
     const device = world.device("ann", { pageRows: 7 });
     await device.client.sync();
     await expectBase(world, device);
-    for (let i = 0; i < 50; i++) world.server.db.update(todos).set({ title: `again ${i}` }).where(eq(todos.id, `t${i}`)).run();
+    for (let i = 0; i < 50; i++)
+      world.server.db
+        .update(todos)
+        .set({ title: `again ${i}` })
+        .where(eq(todos.id, `t${i}`))
+        .run();
     world.server.db.delete(todos).where(eq(todos.id, "t7")).run();
     device.db.update(todos).set({ done: true }).where(eq(todos.id, "t3")).run();
     await device.client.sync();
     await expectBase(world, device);
-    expect(device.db.select().from(todos).where(eq(todos.id, "t3")).get()).toMatchObject({ title: "again 3", done: true });
+    expect(device.db.select().from(todos).where(eq(todos.id, "t3")).get()).toMatchObject({
+      title: "again 3",
+      done: true,
+    });
     expect(device.db.select().from(todos).where(eq(todos.id, "t7")).get()).toBeUndefined();
   });
 });
@@ -78,11 +127,20 @@ describe("outcomes", () => {
     await settle(() => told.length > 0);
     const list = await device.client.outcomes.list();
     expect(list).toEqual(told);
-    expect(list).toMatchObject([{ status: "merged", operations: [{ values: { title: "mine" }, before: { title: "one" } }], conflicts: [{ winner: "server", server: { title: "theirs" } }] }]);
+    expect(list).toMatchObject([
+      {
+        status: "merged",
+        operations: [{ values: { title: "mine" }, before: { title: "one" } }],
+        conflicts: [{ winner: "server", server: { title: "theirs" } }],
+      },
+    ]);
     expect(device.db.select().from(todos).get()).toMatchObject({ title: "theirs" });
 
     const [outcome] = list;
-    const retry = (outcome?.operations ?? []).map((operation) => ({ ...operation, values: { title: "mine after all" } }));
+    const retry = (outcome?.operations ?? []).map((operation) => ({
+      ...operation,
+      values: { title: "mine after all" },
+    }));
     await device.client.outcomes.resolve(outcome?.id ?? "", { retry });
     expect(await device.client.outcomes.list()).toEqual([]);
     await device.client.sync();
@@ -94,15 +152,40 @@ describe("outcomes", () => {
   test("a refused transaction leaves the queue with its reason and blocks nothing behind it", async () => {
     await using world = await openTestWorld();
     world.rights["ann"] = { read: ["list:a", "list:b"], write: ["list:a"] };
-    world.server.db.insert(lists).values([{ id: "a", name: "A" }, { id: "b", name: "B" }]).run();
+    world.server.db
+      .insert(lists)
+      .values([
+        { id: "a", name: "A" },
+        { id: "b", name: "B" },
+      ])
+      .run();
     const device = world.device("ann");
     await device.client.sync();
     device.db.insert(todos).values({ id: "1", listId: "b", title: "no" }).run();
     device.db.insert(todos).values({ id: "2", listId: "a", title: "yes" }).run();
     await device.client.sync();
-    expect(await device.client.outcomes.list()).toMatchObject([{ status: "rejected", code: "SCOPE_NOT_WRITABLE", operations: [{ key: { id: "1" } }], refused: { index: 0, table: "todos" } }]);
-    expect(device.db.select().from(todos).all().map((row) => row.id)).toEqual(["2"]);
-    expect(world.server.db.select().from(todos).all().map((row) => row.id)).toEqual(["2"]);
+    expect(await device.client.outcomes.list()).toMatchObject([
+      {
+        status: "rejected",
+        code: "SCOPE_NOT_WRITABLE",
+        operations: [{ key: { id: "1" } }],
+        refused: { index: 0, table: "todos" },
+      },
+    ]);
+    expect(
+      device.db
+        .select()
+        .from(todos)
+        .all()
+        .map((row) => row.id),
+    ).toEqual(["2"]);
+    expect(
+      world.server.db
+        .select()
+        .from(todos)
+        .all()
+        .map((row) => row.id),
+    ).toEqual(["2"]);
     await expectBase(world, device);
   });
 });
@@ -144,7 +227,9 @@ test("a token that a tRPC client would not send is refused", async () => {
   const { db } = world.device("ann");
   const unused = { mutate: () => Promise.reject(new Error("not called")) };
   const transport = trpcTransport({ handshake: unused, pull: unused, push: unused });
-  expect(() => createSyncClient({ db, transport, token: () => "secret" })).toThrowError(expect.objectContaining({ code: "INVALID_CONFIG" }));
+  expect(() => createSyncClient({ db, transport, token: () => "secret" })).toThrowError(
+    expect.objectContaining({ code: "INVALID_CONFIG" }),
+  );
 });
 
 test("a client without a transport, or over another database than one of `withSync`, says so", async () => {

@@ -12,7 +12,14 @@ import { attachInternals } from "./client-internals.ts";
 import { createEngine, type EngineOptions } from "./engine.ts";
 import { engineOf, type EngineHome } from "./engine-of.ts";
 import { createLocalLiveSource } from "./local-live-source.ts";
-import { appOutcome, appTransaction, storedOperations, type Outcome, type PendingOperation, type PendingTransaction } from "./app-values.ts";
+import {
+  appOutcome,
+  appTransaction,
+  storedOperations,
+  type Outcome,
+  type PendingOperation,
+  type PendingTransaction,
+} from "./app-values.ts";
 import type { EngineHold, HoldOptions, SignOutOptions, SyncEngine, SyncState, WaitOptions } from "./sync-engine.ts";
 import type { Transport } from "./transport.ts";
 import { withToken } from "./with-token.ts";
@@ -89,17 +96,22 @@ export function createSyncClient(options: SyncClientOptions): SyncClient {
 /** The home of an engine in this process. */
 function localHome({ db, transport, token }: SyncClientOptions): EngineHome {
   if (!transport) {
-    throw new SyncError({ code: "INVALID_CONFIG", message: "`createSyncClient` needs a `transport` for this database, such as `httpTransport({ url })`." });
+    throw new SyncError({
+      code: "INVALID_CONFIG",
+      message: "`createSyncClient` needs a `transport` for this database, such as `httpTransport({ url })`.",
+    });
   }
   if (token && transport.takesToken === false) {
     throw new SyncError({
       code: "INVALID_CONFIG",
-      message: "`token` has no effect on `trpcTransport`: the tRPC client's own links send it. Give it to them, and leave it out here.",
+      message:
+        "`token` has no effect on `trpcTransport`: the tRPC client's own links send it. Give it to them, and leave it out here.",
     });
   }
   const sync = syncOf(db);
   return {
-    engine: ({ token, ...options }) => createEngine({ ...options, sync, transport: token ? withToken(transport, token) : transport }),
+    engine: ({ token, ...options }) =>
+      createEngine({ ...options, sync, transport: token ? withToken(transport, token) : transport }),
     tableByKey: sync.tableByKey,
     keyOfTable: (table) => sync.tables.find((candidate) => candidate.table === table)?.key,
     liveSource: createLocalLiveSource(sync),
@@ -120,21 +132,30 @@ function createFace(engine: SyncEngine, home: EngineHome): SyncClient {
     sync: (wait) => engine.sync(wait),
     hold: (scope, options) => engine.hold(scope, options),
     async reached(cursor, wait) {
-      if (!isCursor(cursor)) throw new SyncError({ code: "INVALID_CONFIG", message: "`reached` waits for a cursor, as the server's `db.$sync.cursor()` gives it." });
+      if (!isCursor(cursor))
+        throw new SyncError({
+          code: "INVALID_CONFIG",
+          message: "`reached` waits for a cursor, as the server's `db.$sync.cursor()` gives it.",
+        });
       await engine.reached(cursor, wait);
     },
     pending: {
       list: async () => (await engine.pending()).map((transaction) => appTransaction(tableByKey, transaction)),
       async settled(id, wait) {
         const settled = await engine.settled(id, wait);
-        return "outcome" in settled ? { status: settled.status, outcome: appOutcome(tableByKey, settled.outcome) } : settled;
+        return "outcome" in settled
+          ? { status: settled.status, outcome: appOutcome(tableByKey, settled.outcome) }
+          : settled;
       },
     },
     outcomes: {
       list: async () => (await engine.outcomes()).map((outcome) => appOutcome(tableByKey, outcome)),
       subscribe: (listener) => engine.onOutcome((outcome) => listener(appOutcome(tableByKey, outcome))),
       async resolve(id, resolution) {
-        await engine.resolve(id, resolution === "discard" ? resolution : { retry: storedOperations(tableByKey, resolution.retry) });
+        await engine.resolve(
+          id,
+          resolution === "discard" ? resolution : { retry: storedOperations(tableByKey, resolution.retry) },
+        );
         for (const listener of outcomeListeners) listener();
       },
     },

@@ -18,7 +18,8 @@ export const systemClock: Clock = {
   delay(ms, callback) {
     // Longer delays overflow the platform's 32-bit timers and would fire at once.
     const timer: unknown = setTimeout(callback, Math.min(ms, 2 ** 31 - 1));
-    if (typeof timer === "object" && timer !== null && "unref" in timer && typeof timer.unref === "function") timer.unref();
+    if (typeof timer === "object" && timer !== null && "unref" in timer && typeof timer.unref === "function")
+      timer.unref();
     return () => clearTimeout(timer as ReturnType<typeof setTimeout>);
   },
 };

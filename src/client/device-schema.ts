@@ -56,7 +56,10 @@ export function deviceSchema(sync: SyncDatabase): DeviceSchema {
 }
 
 function build(sync: SyncDatabase): DeviceSchema {
-  const byKey = new Map<string, DeviceTable & { readonly references: Reference[]; readonly referencedBy: Reference[] }>();
+  const byKey = new Map<
+    string,
+    DeviceTable & { readonly references: Reference[]; readonly referencedBy: Reference[] }
+  >();
   for (const table of sync.tables) {
     const columns = table.columns.filter((column) => !column.excluded);
     byKey.set(table.key, {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { all, run, type Core } from "../plugin/core.ts";
+import { run, type Core } from "../plugin/core.ts";
 import { closeStrangers, dropTransactions, lastTransaction, readTransactions } from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
 import { META } from "../plugin/names.ts";
@@ -109,10 +109,4 @@ export function allTables(sync: SyncDatabase): ReadonlySet<string> {
 export function* queueLength(checkpoint: Checkpoint): Core<number> {
   const { number } = yield* lastTransaction();
   return Math.max(0, number - checkpoint.handled.number);
-}
-
-/** Reads values of the meta table by a common beginning of their keys. */
-export function* readMetaTexts(prefix: string): Core<ReadonlyMap<string, string>> {
-  const rows = yield* all(`SELECT k, v FROM ${META} WHERE substr(k, 1, ?) = ?`, [prefix.length, prefix]);
-  return new Map(rows.map(([key, value]) => [String(key), String(value)]));
 }

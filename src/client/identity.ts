@@ -30,7 +30,12 @@ export interface IdentityClaim {
 }
 
 /** Judges an answer to a request that was made when `handledThen` was the last transaction known to be handled. */
-export function* judgeIdentity(sync: SyncDatabase, checkpoint: Checkpoint, claim: IdentityClaim, handledThen: number): Core<Identity> {
+export function* judgeIdentity(
+  sync: SyncDatabase,
+  checkpoint: Checkpoint,
+  claim: IdentityClaim,
+  handledThen: number,
+): Core<Identity> {
   const { handled } = checkpoint;
   // An acknowledgement beyond anything we were ever told is somebody else's.
   if (claim.ackedTx !== undefined && claim.ackedTx > handled.number) return "forked";

@@ -26,5 +26,10 @@ export type { Clock } from "./clock.ts";
 export { platformOnline, type OnlineChange, type OnlineSource } from "./online.ts";
 export { defaultRetry, type RetryOptions } from "./backoff.ts";
 export type { WatchOptions } from "./watch.ts";
-export { openBrowserDatabase, type BrowserConnection, type BrowserDatabase, type BrowserDatabaseOptions } from "./browser/open-browser-database.ts";
+export {
+  openBrowserDatabase,
+  type BrowserConnection,
+  type BrowserDatabase,
+  type BrowserDatabaseOptions,
+} from "./browser/open-browser-database.ts";
 export { isSyncError, SyncError, type SyncErrorCode } from "../protocol/errors.ts";

@@ -9,7 +9,17 @@ import { drizzle } from "drizzle-orm/libsql";
 import { expect, test } from "vitest";
 import { syncOf } from "../plugin/sync-database.ts";
 import { withSync } from "../plugin/with-sync.ts";
-import { comments, ddl, definition, lists, openTestWorld, schema, settle, todos, allScopes } from "../testing/device-world.ts";
+import {
+  comments,
+  ddl,
+  definition,
+  lists,
+  openTestWorld,
+  schema,
+  settle,
+  todos,
+  allScopes,
+} from "../testing/device-world.ts";
 import { inProcessTransport } from "../testing/in-process-transport.ts";
 import { readBase } from "../testing/read-base.ts";
 import { createSyncClient } from "./client.ts";
@@ -22,12 +32,23 @@ test("a device on libSQL syncs, rebases and shows outcomes", async () => {
   await client.executeMultiple(`PRAGMA journal_mode = WAL; ${ddl}`);
   const db = withSync(drizzle(client, { schema }), definition);
   const rights = { read: new Set(allScopes), write: new Set(allScopes) };
-  const transport = inProcessTransport({ service: () => world.server.service, caller: () => ({ subject: "ann", scopes: async () => rights }), live: "pages" });
+  const transport = inProcessTransport({
+    service: () => world.server.service,
+    caller: () => ({ subject: "ann", scopes: async () => rights }),
+    live: "pages",
+  });
   const sync = createSyncClient({ db, transport, clock: systemClock });
-  const rows = async (): Promise<readonly string[]> => (await db.select().from(todos).orderBy(todos.id)).map((row) => row.title);
+  const rows = async (): Promise<readonly string[]> =>
+    (await db.select().from(todos).orderBy(todos.id)).map((row) => row.title);
   try {
     world.server.db.insert(lists).values({ id: "a", name: "A" }).run();
-    world.server.db.insert(todos).values([{ id: "1", listId: "a", title: "one" }, { id: "2", listId: "a", title: "two" }]).run();
+    world.server.db
+      .insert(todos)
+      .values([
+        { id: "1", listId: "a", title: "one" },
+        { id: "2", listId: "a", title: "two" },
+      ])
+      .run();
     await sync.sync();
     expect(await readBase(syncOf(db))).toEqual(world.expected(allScopes));
 
@@ -43,7 +64,9 @@ test("a device on libSQL syncs, rebases and shows outcomes", async () => {
     await sync.sync();
     expect(await rows()).toEqual(["theirs", "theirs", "three"]);
     expect(await readBase(syncOf(db))).toEqual(world.expected(allScopes));
-    expect(await sync.outcomes.list()).toMatchObject([{ status: "merged", operations: [{ values: { title: "mine" } }] }]);
+    expect(await sync.outcomes.list()).toMatchObject([
+      { status: "merged", operations: [{ values: { title: "mine" } }] },
+    ]);
     expect(sync.state.pending).toBe(0);
 
     sync.start();
@@ -54,7 +77,11 @@ test("a device on libSQL syncs, rebases and shows outcomes", async () => {
     world.server.db.update(todos).set({ title: "live" }).where(eq(todos.id, "1")).run();
     await until(async () => (await rows())[0] === "live");
     await db.update(todos).set({ title: "back" }).where(eq(todos.id, "1"));
-    await until(() => sync.state.pending === 0 && world.server.db.select().from(todos).where(eq(todos.id, "1")).get()?.title === "back");
+    await until(
+      () =>
+        sync.state.pending === 0 &&
+        world.server.db.select().from(todos).where(eq(todos.id, "1")).get()?.title === "back",
+    );
     expect(await readBase(syncOf(db))).toEqual(world.expected(allScopes));
   } finally {
     await sync.close();

@@ -3,14 +3,30 @@ import { describe, expect, test } from "vitest";
 import { isSyncError, SyncError } from "../protocol/errors.ts";
 import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
 import type { PushRequest } from "../protocol/push.ts";
-import { allScopes, comments, lists, openTestWorld, settle, tags, todos, type TestDevice, type TestWorld } from "../testing/device-world.ts";
+import {
+  allScopes,
+  comments,
+  lists,
+  openTestWorld,
+  settle,
+  tags,
+  todos,
+  type TestDevice,
+  type TestWorld,
+} from "../testing/device-world.ts";
 import type { Transport } from "./transport.ts";
 
 async function expectBase(world: TestWorld, device: TestDevice, scopes: readonly string[] = allScopes): Promise<void> {
   expect(await device.base()).toEqual(world.expected(scopes));
 }
 
-const titles = ({ db }: Pick<TestDevice, "db">): readonly string[] => db.select().from(todos).orderBy(todos.id).all().map((row) => row.title);
+const titles = ({ db }: Pick<TestDevice, "db">): readonly string[] =>
+  db
+    .select()
+    .from(todos)
+    .orderBy(todos.id)
+    .all()
+    .map((row) => row.title);
 
 /** A transport that fails as told, and remembers what it was asked. */
 function flaky() {
@@ -43,8 +59,20 @@ function flaky() {
 
 async function seeded(): Promise<TestWorld> {
   const world = await openTestWorld();
-  world.server.db.insert(lists).values([{ id: "a", name: "A" }, { id: "b", name: "B" }]).run();
-  world.server.db.insert(todos).values([{ id: "1", listId: "a", title: "one" }, { id: "2", listId: "b", title: "two" }]).run();
+  world.server.db
+    .insert(lists)
+    .values([
+      { id: "a", name: "A" },
+      { id: "b", name: "B" },
+    ])
+    .run();
+  world.server.db
+    .insert(todos)
+    .values([
+      { id: "1", listId: "a", title: "one" },
+      { id: "2", listId: "b", title: "two" },
+    ])
+    .run();
   world.server.db.insert(comments).values({ id: "c", todoId: "2", body: "hm" }).run();
   return world;
 }
@@ -84,7 +112,10 @@ describe("scopes", () => {
     device.client.start();
     await Promise.all([later.ready, first.ready]);
     await settle(() => device.client.state.status === "synced");
-    expect(state.pulls.filter((pull) => !pull.round).map((pull) => pull.wanted)).toEqual([["list:b"], ["list:a", "list:b"]]);
+    expect(state.pulls.filter((pull) => !pull.round).map((pull) => pull.wanted)).toEqual([
+      ["list:b"],
+      ["list:a", "list:b"],
+    ]);
     await expectBase(world, device, ["list:a", "list:b"]);
     later.release();
     await device.client.sync();
@@ -176,7 +207,11 @@ describe("interruptions", () => {
       },
     });
     await device.client.sync();
-    for (let i = 0; i < 20; i++) device.db.insert(todos).values({ id: `t${i}`, listId: "a", title: "x".repeat(200) }).run();
+    for (let i = 0; i < 20; i++)
+      device.db
+        .insert(todos)
+        .values({ id: `t${i}`, listId: "a", title: "x".repeat(200) })
+        .run();
     device.client.start();
     expect(device.client.state.pending).toBe(20);
     await settle(() => device.client.state.pending === 0 && device.client.state.status === "synced");
@@ -213,7 +248,13 @@ describe("interruptions", () => {
     await expect(device.client.sync()).rejects.toMatchObject({ code: "ABORTED" });
     device.client.resume();
     await settle(() => device.client.state.pending === 0);
-    expect(world.server.db.select().from(todos).all().every((row) => row.done)).toBe(true);
+    expect(
+      world.server.db
+        .select()
+        .from(todos)
+        .all()
+        .every((row) => row.done),
+    ).toBe(true);
   });
 
   test("a stream that falls silent is opened again", async () => {
@@ -282,7 +323,11 @@ describe("interruptions", () => {
 describe("crashes", () => {
   test("R4: a first sync goes on where it was cut", async () => {
     await using world = await seeded();
-    for (let i = 0; i < 30; i++) world.server.db.insert(todos).values({ id: `x${i}`, listId: "a", title: `${i}` }).run();
+    for (let i = 0; i < 30; i++)
+      world.server.db
+        .insert(todos)
+        .values({ id: `x${i}`, listId: "a", title: `${i}` })
+        .run();
     const { state, wrap } = flaky();
     let answered = 0;
     state.beforePull = async (answer) => {
@@ -306,7 +351,10 @@ describe("crashes", () => {
     const device = world.device("ann", { wrap, pageRows: 5 });
     await device.client.sync();
     world.server.db.transaction((tx) => {
-      for (let i = 0; i < 30; i++) tx.insert(todos).values({ id: `x${i}`, listId: "a", title: `${i}` }).run();
+      for (let i = 0; i < 30; i++)
+        tx.insert(todos)
+          .values({ id: `x${i}`, listId: "a", title: `${i}` })
+          .run();
     });
     let answered = 0;
     state.beforePull = async (answer) => {
@@ -356,10 +404,18 @@ describe("identity", () => {
     await device.client.sync();
     await copy.client.sync();
     await device.client.sync();
-    expect(world.server.db.select().from(tags).all().map((row) => row.id).sort()).toEqual(["one", "three", "two"]);
+    expect(
+      world.server.db
+        .select()
+        .from(tags)
+        .all()
+        .map((row) => row.id)
+        .sort(),
+    ).toEqual(["one", "three", "two"]);
     await expectBase(world, device);
     await expectBase(world, copy);
-    const id = (raw: TestDevice["raw"]): unknown => raw.prepare("SELECT v FROM _sync_meta WHERE k = 'device.id'").pluck().get();
+    const id = (raw: TestDevice["raw"]): unknown =>
+      raw.prepare("SELECT v FROM _sync_meta WHERE k = 'device.id'").pluck().get();
     expect(id(device.raw)).not.toBe(id(copy.raw));
   });
 
@@ -373,12 +429,25 @@ describe("identity", () => {
     world.server.db.insert(todos).values({ id: "3", listId: "a", title: "three" }).run();
     await device.client.sync();
     await world.replaceServer(backup);
-    world.server.db.insert(todos).values([{ id: "4", listId: "a", title: "four" }, { id: "5", listId: "b", title: "five" }, { id: "6", listId: "b", title: "six" }]).run();
+    world.server.db
+      .insert(todos)
+      .values([
+        { id: "4", listId: "a", title: "four" },
+        { id: "5", listId: "b", title: "five" },
+        { id: "6", listId: "b", title: "six" },
+      ])
+      .run();
     device.db.insert(tags).values({ id: "kept", name: "kept" }).run();
     await device.client.sync();
     await expectBase(world, device);
     expect(errors).toContain("CURSOR_UNKNOWN");
-    expect(world.server.db.select().from(tags).all().map((row) => row.id)).toContain("kept");
+    expect(
+      world.server.db
+        .select()
+        .from(tags)
+        .all()
+        .map((row) => row.id),
+    ).toContain("kept");
   });
 
   test("A1: a server with another epoch replaces the base and gets the queue", async () => {
@@ -478,7 +547,9 @@ describe("reset and signing out", () => {
     device.db.update(todos).set({ title: "kept" }).where(eq(todos.id, "1")).run();
     await device.client.signOut({ pending: "keep" });
     expect(await device.client.pending.list()).toHaveLength(1);
-    await expect(device.client.signOut({ pending: "keep", wipe: true })).rejects.toMatchObject({ code: "INVALID_CONFIG" });
+    await expect(device.client.signOut({ pending: "keep", wipe: true })).rejects.toMatchObject({
+      code: "INVALID_CONFIG",
+    });
 
     device.client.resume();
     await settle(() => device.client.state.status === "synced");
@@ -513,7 +584,11 @@ describe("the local database", () => {
     await device.client.sync();
     const pages = device.raw.pragma("page_count", { simple: true }) as number;
     device.raw.pragma(`max_page_count = ${pages}`);
-    for (let i = 0; i < 50; i++) world.server.db.insert(todos).values({ id: `x${i}`, listId: "a", title: "x".repeat(500) }).run();
+    for (let i = 0; i < 50; i++)
+      world.server.db
+        .insert(todos)
+        .values({ id: `x${i}`, listId: "a", title: "x".repeat(500) })
+        .run();
     device.client.start();
     await settle(() => device.client.state.status === "error");
     expect(device.client.state).toMatchObject({ status: "error", error: { code: "STORAGE_FULL" } });
@@ -527,9 +602,16 @@ describe("the local database", () => {
     await using world = await seeded();
     const device = world.device("ann");
     await device.client.sync();
-    for (let i = 0; i < 200; i++) device.db.insert(tags).values({ id: `t${i}`, name: "x".repeat(100) }).run();
+    for (let i = 0; i < 200; i++)
+      device.db
+        .insert(tags)
+        .values({ id: `t${i}`, name: "x".repeat(100) })
+        .run();
     const file = device.raw.serialize();
-    const root = device.raw.prepare("SELECT rootpage FROM sqlite_master WHERE name = '_sync_log'").pluck().get() as number;
+    const root = device.raw
+      .prepare("SELECT rootpage FROM sqlite_master WHERE name = '_sync_log'")
+      .pluck()
+      .get() as number;
     const size = device.raw.pragma("page_size", { simple: true }) as number;
     file.fill(0xa5, (root - 1) * size, root * size);
     const errors: string[] = [];

@@ -44,7 +44,9 @@ export function transactionId(stamp: number): string {
 /** The operations of a transaction in the queue. */
 export function operationsOf(transaction: DeviceTransaction): readonly LocalOperation[] {
   // Numbered as they are pushed: an update that changed nothing that syncs is not.
-  const entries = transaction.entries.filter((entry) => entry.kind !== "update" || entry.columns.some((column) => !column.excluded));
+  const entries = transaction.entries.filter(
+    (entry) => entry.kind !== "update" || entry.columns.some((column) => !column.excluded),
+  );
   return entries.map((entry) => ({
     table: entry.table.key,
     kind: entry.kind,
@@ -56,8 +58,15 @@ export function operationsOf(transaction: DeviceTransaction): readonly LocalOper
 
 /** Stores the outcome of a transaction that leaves the queue. */
 export function* storeOutcome(transaction: DeviceTransaction, outcome: Outcome): Core<StoredOutcome> {
-  const stored: StoredOutcome = { id: transactionId(transaction.stamp), outcome, operations: operationsOf(transaction) };
-  yield* run(`INSERT INTO ${OUTCOMES} (id, body) VALUES (?, ?)`, [transaction.stamp, encodeCbor([outcome, stored.operations])]);
+  const stored: StoredOutcome = {
+    id: transactionId(transaction.stamp),
+    outcome,
+    operations: operationsOf(transaction),
+  };
+  yield* run(`INSERT INTO ${OUTCOMES} (id, body) VALUES (?, ?)`, [
+    transaction.stamp,
+    encodeCbor([outcome, stored.operations]),
+  ]);
   return stored;
 }
 

@@ -22,7 +22,10 @@ const pairs = sqliteTable(
 );
 const tags = sqliteTable("tags", { id: text().primaryKey() });
 const schema = { pairs, tags };
-const definition = defineSync(schema, { pairs: { scope: "everyone", exclude: ["secret"] }, tags: { scope: "everyone" } });
+const definition = defineSync(schema, {
+  pairs: { scope: "everyone", exclude: ["secret"] },
+  tags: { scope: "everyone" },
+});
 
 async function openQueue() {
   const raw = new Database(":memory:");
@@ -79,7 +82,11 @@ describe("P1: operations", () => {
 
   test("share one shape per table, kind and columns over the whole request", async () => {
     using queue = await openQueue();
-    for (let i = 0; i < 5; i++) queue.db.insert(tags).values({ id: `t${i}` }).run();
+    for (let i = 0; i < 5; i++)
+      queue.db
+        .insert(tags)
+        .values({ id: `t${i}` })
+        .run();
     expect((await queue.build())?.request.shapes).toHaveLength(1);
   });
 
@@ -90,14 +97,23 @@ describe("P1: operations", () => {
     queue.db.update(pairs).set({ word: "two" }).run();
     queue.db.delete(pairs).run();
     const built = await queue.build({ needed: new Set([3, 4]) });
-    expect(built?.request.txs.map((tx) => tx.ops[0]?.[4])).toEqual([undefined, undefined, ["one", 2, null], ["two", 2, null]]);
+    expect(built?.request.txs.map((tx) => tx.ops[0]?.[4])).toEqual([
+      undefined,
+      undefined,
+      ["one", 2, null],
+      ["two", 2, null],
+    ]);
   });
 });
 
 describe("a request", () => {
   test("says which transaction comes before it", async () => {
     using queue = await openQueue();
-    for (let i = 0; i < 3; i++) queue.db.insert(tags).values({ id: `t${i}` }).run();
+    for (let i = 0; i < 3; i++)
+      queue.db
+        .insert(tags)
+        .values({ id: `t${i}` })
+        .run();
     const all = await queue.build();
     expect(all?.request.previous).toEqual({ number: 0, stamp: 0 });
     const [first] = all?.transactions ?? [];
@@ -109,10 +125,20 @@ describe("a request", () => {
 
   test("stays below the server's limits of transactions and bytes, but for a single large one", async () => {
     using queue = await openQueue();
-    for (let i = 0; i < 10; i++) queue.db.insert(pairs).values({ a: "x", b: i, word: "w".repeat(1000) }).run();
-    expect((await queue.build({ limits: { maxPushTransactions: 4, maxRequestBytes: 1_000_000 } }))?.request.txs).toHaveLength(4);
-    expect((await queue.build({ limits: { maxPushTransactions: 100, maxRequestBytes: 5000 } }))?.request.txs).toHaveLength(3);
-    expect((await queue.build({ limits: { maxPushTransactions: 100, maxRequestBytes: 100 } }))?.request.txs).toHaveLength(1);
+    for (let i = 0; i < 10; i++)
+      queue.db
+        .insert(pairs)
+        .values({ a: "x", b: i, word: "w".repeat(1000) })
+        .run();
+    expect(
+      (await queue.build({ limits: { maxPushTransactions: 4, maxRequestBytes: 1_000_000 } }))?.request.txs,
+    ).toHaveLength(4);
+    expect(
+      (await queue.build({ limits: { maxPushTransactions: 100, maxRequestBytes: 5000 } }))?.request.txs,
+    ).toHaveLength(3);
+    expect(
+      (await queue.build({ limits: { maxPushTransactions: 100, maxRequestBytes: 100 } }))?.request.txs,
+    ).toHaveLength(1);
   });
 
   test("V3: ends before a transaction that names what the server lacks, and fails when that is the first", async () => {
@@ -130,7 +156,7 @@ describe("a request", () => {
 
   test("C5: closes what other writers left open before it is built", async () => {
     using queue = await openQueue();
-    transact(queue.sync.connection, "write", function* () {
+    await transact(queue.sync.connection, "write", function* () {
       yield { kind: "run", sql: "INSERT INTO tags VALUES ('stranger')", params: [] };
     });
     queue.db.run(sql`SELECT 1`);

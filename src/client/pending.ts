@@ -54,7 +54,10 @@ export function* buildPush(sync: SyncDatabase, plan: PushPlan): Core<Push | unde
   let bytes = 200;
   let after = plan.after.number;
   build: while (txs.length < plan.limits.maxPushTransactions) {
-    const read = yield* readTransactions(sync, { after, limit: Math.min(READ_CHUNK, plan.limits.maxPushTransactions - txs.length) });
+    const read = yield* readTransactions(sync, {
+      after,
+      limit: Math.min(READ_CHUNK, plan.limits.maxPushTransactions - txs.length),
+    });
     for (const transaction of read) {
       const isRefused = plan.refused?.has(transaction.stamp) === true;
       const missing = isRefused ? undefined : missingOnServer(transaction, plan.serverTables);
@@ -62,7 +65,9 @@ export function* buildPush(sync: SyncDatabase, plan: PushPlan): Core<Push | unde
         if (txs.length === 0) throw missing;
         break build;
       }
-      const rows = plan.needed.has(transaction.number) ? yield* seenRows(sync, plan.checkpoint, transaction) : undefined;
+      const rows = plan.needed.has(transaction.number)
+        ? yield* seenRows(sync, plan.checkpoint, transaction)
+        : undefined;
       const tx = encodeTransaction(sync, isRefused ? { ...transaction, entries: [] } : transaction, shapes, rows);
       const size = sizeOf(tx);
       if (txs.length > 0 && bytes + size > plan.limits.maxRequestBytes * FILL) break build;
@@ -100,7 +105,12 @@ function createShapes(): Shapes {
   };
 }
 
-function encodeTransaction(sync: SyncDatabase, transaction: DeviceTransaction, shapes: Shapes, rows: SeenRows | undefined): PushTransaction {
+function encodeTransaction(
+  sync: SyncDatabase,
+  transaction: DeviceTransaction,
+  shapes: Shapes,
+  rows: SeenRows | undefined,
+): PushTransaction {
   const schema = deviceSchema(sync);
   const ops: Operation[] = [];
   for (const entry of transaction.entries) {
@@ -112,7 +122,12 @@ function encodeTransaction(sync: SyncDatabase, transaction: DeviceTransaction, s
   return { number, stamp, hlc, schema: transaction.schema, ops };
 }
 
-function encodeEntry(table: DeviceTable, entry: DeviceEntry, shapes: Shapes, row: readonly Value[] | undefined): Operation | undefined {
+function encodeEntry(
+  table: DeviceTable,
+  entry: DeviceEntry,
+  shapes: Shapes,
+  row: readonly Value[] | undefined,
+): Operation | undefined {
   const at = entry.columns.flatMap((column, index) => (column.excluded ? [] : [index]));
   const columns = at.map((index) => entry.columns[index] as SyncColumn);
   const pick = (values: readonly Value[]): readonly Value[] => at.map((index) => values[index] ?? null);
@@ -128,7 +143,15 @@ function encodeEntry(table: DeviceTable, entry: DeviceEntry, shapes: Shapes, row
     case "update":
       // An update that changed nothing that syncs.
       if (columns.length === 0) return undefined;
-      return withRow([shape(columns), entry.key, pick(entry.values), pick(entry.before).map((value, index) => seenValue(value, formOf(columns, index)))], row);
+      return withRow(
+        [
+          shape(columns),
+          entry.key,
+          pick(entry.values),
+          pick(entry.before).map((value, index) => seenValue(value, formOf(columns, index))),
+        ],
+        row,
+      );
     case "delete": {
       const forms = columns.map((column) => column.form);
       return withRow([shape([]), entry.key, [], [[rowHash(pick(entry.before), forms)]]], row);
@@ -139,10 +162,14 @@ function encodeEntry(table: DeviceTable, entry: DeviceEntry, shapes: Shapes, row
 const withRow = (operation: Operation, row: readonly Value[] | undefined): Operation =>
   row === undefined ? operation : [operation[0], operation[1], operation[2], operation[3], row];
 
-const formOf = (columns: readonly SyncColumn[], index: number): SyncColumn["form"] => (columns[index] as SyncColumn).form;
+const formOf = (columns: readonly SyncColumn[], index: number): SyncColumn["form"] =>
+  (columns[index] as SyncColumn).form;
 
 /** Rule V3: a transaction that names what the server lacks waits, and with it all behind it. */
-function missingOnServer(transaction: DeviceTransaction, serverTables: KnownTables): SyncError<"SCHEMA_MISMATCH"> | undefined {
+function missingOnServer(
+  transaction: DeviceTransaction,
+  serverTables: KnownTables,
+): SyncError<"SCHEMA_MISMATCH"> | undefined {
   for (const { table, columns } of transaction.entries) {
     const known = serverTables[table.key];
     const column = columns.find((candidate) => !candidate.excluded && !known?.includes(candidate.key));

@@ -40,7 +40,9 @@ const knownByDatabase = new WeakMap<SyncDatabase, Known>();
 /** Brings the memory up to date. In a write transaction, after the open entries were closed. */
 export function* readQueueRows(sync: SyncDatabase): Core<QueueRows> {
   const before = knownByDatabase.get(sync);
-  const isVouched = before !== undefined && (yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [before.seq]))?.[0] === before.stamp;
+  const isVouched =
+    before !== undefined &&
+    (yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [before.seq]))?.[0] === before.stamp;
   const known: Known = isVouched ? before : { seq: 0, stamp: null, rows: new Map(), tables: new Map() };
   const oldest = Number((yield* first(`SELECT seq FROM ${LOG} ORDER BY seq LIMIT 1`))?.[0] ?? 0);
   for (const [name, { last }] of known.rows) {

@@ -36,7 +36,11 @@ const SAVEPOINT = `${PREFIX}replay`;
  * Replays transactions on the tables, which hold the base. `earlier` are the images from before: the last form of a row
  * that a page took away stays with the row's pending operations (rule P6).
  */
-export function* replay(schema: DeviceSchema, transactions: readonly DeviceTransaction[], earlier: BaseImages): Core<Replay> {
+export function* replay(
+  schema: DeviceSchema,
+  transactions: readonly DeviceTransaction[],
+  earlier: BaseImages,
+): Core<Replay> {
   const images = yield* imagesOfEntries(schema, transactions, earlier);
   const named = images.size;
   const withheld = new Set<number>();
@@ -56,7 +60,11 @@ export function* replay(schema: DeviceSchema, transactions: readonly DeviceTrans
 }
 
 /** The base images of all rows that entries name, read from the tables before anything is replayed. */
-function* imagesOfEntries(schema: DeviceSchema, transactions: readonly DeviceTransaction[], earlier: BaseImages): Core<BaseImages> {
+function* imagesOfEntries(
+  schema: DeviceSchema,
+  transactions: readonly DeviceTransaction[],
+  earlier: BaseImages,
+): Core<BaseImages> {
   const named = new Map<DeviceTable, Map<string, Key>>();
   for (const { entries } of transactions) {
     for (const entry of entries) {
@@ -75,7 +83,13 @@ function* imagesOfEntries(schema: DeviceSchema, transactions: readonly DeviceTra
   return images;
 }
 
-function setImage(images: BaseImages, table: DeviceTable, key: Key, row: readonly Value[] | undefined, earlier: BaseImages): void {
+function setImage(
+  images: BaseImages,
+  table: DeviceTable,
+  key: Key,
+  row: readonly Value[] | undefined,
+  earlier: BaseImages,
+): void {
   const name = imageName(table, key);
   const last = earlier.get(name);
   const own = last?.own ? { own: last.own } : {};
@@ -83,7 +97,12 @@ function setImage(images: BaseImages, table: DeviceTable, key: Key, row: readonl
   else images.set(name, { table, key, here: false, columns: last?.columns ?? [], values: last?.values ?? [], ...own });
 }
 
-function* replayOne(schema: DeviceSchema, transaction: DeviceTransaction, images: BaseImages, earlier: BaseImages): Core<void> {
+function* replayOne(
+  schema: DeviceSchema,
+  transaction: DeviceTransaction,
+  images: BaseImages,
+  earlier: BaseImages,
+): Core<void> {
   const watch: KeyWatch = {
     children: [],
     parents: [],
@@ -109,9 +128,12 @@ function* replayEntry(table: DeviceTable, entry: DeviceEntry, watch: KeyWatch): 
   if (entry.kind === "delete") return yield* deleteCascading(table, entry.key, watch);
   const { columns, values } = syncedPart(entry);
   if (entry.kind === "update" && columns.length === 0) return;
-  const isReferenced = table.referencedBy.some(({ targetColumns }) => targetColumns.some((column) => columns.includes(column)));
+  const isReferenced = table.referencedBy.some(({ targetColumns }) =>
+    targetColumns.some((column) => columns.includes(column)),
+  );
   const before = isReferenced ? yield* readRow(table, entry.key) : undefined;
-  if (entry.kind === "insert") yield* run(upsertSql(table, [...table.keyColumns, ...columns]), [...entry.key, ...values]);
+  if (entry.kind === "insert")
+    yield* run(upsertSql(table, [...table.keyColumns, ...columns]), [...entry.key, ...values]);
   else if ((yield* run(updateSql(table, columns), [...values, ...entry.key])) === 0) return;
   if (before) yield* updateCascading(table, columns, entry.key, before, watch);
   if (table.references.length > 0) {
@@ -121,8 +143,14 @@ function* replayEntry(table: DeviceTable, entry: DeviceEntry, watch: KeyWatch): 
 }
 
 /** The entry's columns that sync. */
-function syncedPart(entry: DeviceEntry): { readonly columns: readonly SyncColumn[]; readonly values: readonly Value[] } {
+function syncedPart(entry: DeviceEntry): {
+  readonly columns: readonly SyncColumn[];
+  readonly values: readonly Value[];
+} {
   if (!entry.columns.some((column) => column.excluded)) return entry;
   const at = entry.columns.flatMap((column, index) => (column.excluded ? [] : [index]));
-  return { columns: at.map((index) => entry.columns[index] as SyncColumn), values: at.map((index) => entry.values[index] ?? null) };
+  return {
+    columns: at.map((index) => entry.columns[index] as SyncColumn),
+    values: at.map((index) => entry.values[index] ?? null),
+  };
 }

@@ -27,7 +27,8 @@ export function insertSql(table: DeviceTable, columns: readonly SyncColumn[]): s
   return cached(
     table,
     `insert ${names(columns)}`,
-    () => `INSERT INTO ${identifier(table.table.name)} (${list(columns)}) VALUES (${columns.map(() => "?").join(", ")})`,
+    () =>
+      `INSERT INTO ${identifier(table.table.name)} (${list(columns)}) VALUES (${columns.map(() => "?").join(", ")})`,
   );
 }
 
@@ -36,17 +37,26 @@ export function updateSql(table: DeviceTable, columns: readonly SyncColumn[]): s
   return cached(
     table,
     `update ${names(columns)}`,
-    () => `UPDATE ${identifier(table.table.name)} SET ${equal(columns, ", ")} WHERE ${equal(table.keyColumns, " AND ")}`,
+    () =>
+      `UPDATE ${identifier(table.table.name)} SET ${equal(columns, ", ")} WHERE ${equal(table.keyColumns, " AND ")}`,
   );
 }
 
 /** Deletes a row. Parameters: the key. */
 export function deleteSql(table: DeviceTable): string {
-  return cached(table, "delete", () => `DELETE FROM ${identifier(table.table.name)} WHERE ${equal(table.keyColumns, " AND ")}`);
+  return cached(
+    table,
+    "delete",
+    () => `DELETE FROM ${identifier(table.table.name)} WHERE ${equal(table.keyColumns, " AND ")}`,
+  );
 }
 
 /** Reads the given columns of rows in which other columns have given values. Parameters: those values. */
-export function selectWhereSql(table: DeviceTable, columns: readonly SyncColumn[], where: readonly SyncColumn[]): string {
+export function selectWhereSql(
+  table: DeviceTable,
+  columns: readonly SyncColumn[],
+  where: readonly SyncColumn[],
+): string {
   return cached(
     table,
     `select ${names(columns)} where ${names(where)}`,

@@ -45,9 +45,18 @@ export function bindGroups(schema: DeviceSchema, groups: readonly ChangeGroup[])
     const table = schema.byKey.get(group.table);
     const columns = group.columns.map((key) => table?.table.columnByKey.get(key));
     if (!table || columns.some((column) => column === undefined || column.excluded)) {
-      throw new SyncError({ code: "INVALID_MESSAGE", message: `A page names a table or column of \`${group.table}\` that the device does not have.` });
+      throw new SyncError({
+        code: "INVALID_MESSAGE",
+        message: `A page names a table or column of \`${group.table}\` that the device does not have.`,
+      });
     }
-    return { table, kind: group.kind, columns: columns as readonly SyncColumn[], values: group.values, count: group.values[0]?.length ?? 0 };
+    return {
+      table,
+      kind: group.kind,
+      columns: columns as readonly SyncColumn[],
+      values: group.values,
+      count: group.values[0]?.length ?? 0,
+    };
   });
 }
 
@@ -90,7 +99,10 @@ function statementOf(group: BoundGroup): { readonly sql: string; readonly rows: 
     case "row":
       return { sql: upsertSql(table, columns), rows: transpose(values, count) };
     case "update":
-      return { sql: updateSql(table, columns.slice(keySize)), rows: transpose([...values.slice(keySize), ...values.slice(0, keySize)], count) };
+      return {
+        sql: updateSql(table, columns.slice(keySize)),
+        rows: transpose([...values.slice(keySize), ...values.slice(0, keySize)], count),
+      };
   }
 }
 
@@ -141,7 +153,12 @@ function putBack(table: DeviceTable, row: string, written: Map<SyncColumn, Value
 }
 
 /** Makes room in every unique index that the row is about to enter. */
-function* displaceOthers(table: DeviceTable, key: Key, written: ReadonlyMap<SyncColumn, Value>, displaced: Displaced): Core<void> {
+function* displaceOthers(
+  table: DeviceTable,
+  key: Key,
+  written: ReadonlyMap<SyncColumn, Value>,
+  displaced: Displaced,
+): Core<void> {
   for (const unique of table.table.uniques) {
     if (!unique.some((column) => written.has(column))) continue;
     let wanted = unique.map((column) => written.get(column));
@@ -149,24 +166,38 @@ function* displaceOthers(table: DeviceTable, key: Key, written: ReadonlyMap<Sync
       // A patch names some of the index's columns only.
       const row = yield* readRow(table, key);
       if (!row) continue;
-      wanted = unique.map((column) => written.get(column) ?? (written.has(column) ? null : row[table.columns.indexOf(column)]));
+      wanted = unique.map(
+        (column) => written.get(column) ?? (written.has(column) ? null : row[table.columns.indexOf(column)]),
+      );
     }
     if (wanted.some((value) => value === null || value === undefined)) continue;
     const sql = othersSql(table, unique);
-    for (const other of yield* all(sql, [...(wanted as readonly Value[]), ...key])) yield* displace(table, other, unique, displaced);
+    for (const other of yield* all(sql, [...(wanted as readonly Value[]), ...key]))
+      yield* displace(table, other, unique, displaced);
   }
 }
 
 function* displace(table: DeviceTable, key: Key, unique: readonly SyncColumn[], displaced: Displaced): Core<void> {
-  const column = unique.find((candidate) => !candidate.isKey && !candidate.notNull) ?? unique.find((candidate) => !candidate.isKey);
+  const column =
+    unique.find((candidate) => !candidate.isKey && !candidate.notNull) ?? unique.find((candidate) => !candidate.isKey);
   const before = yield* readRow(table, key);
   if (!column || !before) throw refused(table, undefined);
   const name = identifier(column.name);
-  yield* run(`UPDATE ${identifier(table.table.name)} SET ${name} = ${column.notNull ? roomFor(column) : "NULL"} WHERE ${equalKey(table)}`, key);
+  yield* run(
+    `UPDATE ${identifier(table.table.name)} SET ${name} = ${column.notNull ? roomFor(column) : "NULL"} WHERE ${equalKey(table)}`,
+    key,
+  );
   const row = rowText(table.key, key);
   const taken = displaced.get(row) ?? [];
   if (taken.some((value) => value.column === column.key)) return;
-  displaced.set(row, [...taken, { column: column.key, value: before[table.columns.indexOf(column)] ?? null, unique: unique.map(({ key: columnKey }) => columnKey) }]);
+  displaced.set(row, [
+    ...taken,
+    {
+      column: column.key,
+      value: before[table.columns.indexOf(column)] ?? null,
+      unique: unique.map(({ key: columnKey }) => columnKey),
+    },
+  ]);
 }
 
 /** A value that nobody has, of the column's kind. */
@@ -211,13 +242,20 @@ export function requireSettled(displaced: Displaced): void {
  * Overwrites rows of one table with the given whole rows, whatever stands in the way among these rows themselves: upserts,
  * and where a constraint refuses one, all rows taken out and put back. Without foreign keys nothing hangs on a delete.
  */
-export function* overwriteRows(table: DeviceTable, columns: readonly SyncColumn[], rows: readonly (readonly Value[])[]): Core<void> {
+export function* overwriteRows(
+  table: DeviceTable,
+  columns: readonly SyncColumn[],
+  rows: readonly (readonly Value[])[],
+): Core<void> {
   try {
     yield* each(upsertSql(table, columns), rows);
   } catch (error) {
     if (!isConstraintError(error)) throw error;
     const keySize = table.keyColumns.length;
-    yield* each(deleteSql(table), rows.map((row) => row.slice(0, keySize)));
+    yield* each(
+      deleteSql(table),
+      rows.map((row) => row.slice(0, keySize)),
+    );
     try {
       yield* each(insertSql(table, columns), rows);
     } catch (again) {
@@ -233,7 +271,8 @@ function othersSql(table: DeviceTable, unique: readonly SyncColumn[]): string {
   return `SELECT ${keys} FROM ${identifier(table.table.name)} WHERE ${where} AND NOT (${equalKey(table)})`;
 }
 
-const equalKey = (table: DeviceTable): string => table.keyColumns.map((column) => `${identifier(column.name)} = ?`).join(" AND ");
+const equalKey = (table: DeviceTable): string =>
+  table.keyColumns.map((column) => `${identifier(column.name)} = ?`).join(" AND ");
 
 function refused(table: DeviceTable, cause: unknown): SyncError {
   return new SyncError({

@@ -31,10 +31,17 @@ function* dropRows({ table }: DeviceTable, kept: ReadonlySet<string>): Core<numb
   // A table has far fewer sets of scopes than rows.
   const lost: string[] = [];
   for (const [text] of yield* all(`SELECT DISTINCT ${scopes} FROM ${name} AS r`)) {
-    if (!String(text).split("\n").some((scope) => kept.has(scope))) lost.push(String(text));
+    if (
+      !String(text)
+        .split("\n")
+        .some((scope) => kept.has(scope))
+    )
+      lost.push(String(text));
   }
   if (lost.length === 0) return 0;
-  return yield* run(`DELETE FROM ${name} AS r WHERE ${scopes} IN (SELECT value FROM json_each(?))`, [JSON.stringify(lost)]);
+  return yield* run(`DELETE FROM ${name} AS r WHERE ${scopes} IN (SELECT value FROM json_each(?))`, [
+    JSON.stringify(lost),
+  ]);
 }
 
 function depth(table: SyncTable): number {

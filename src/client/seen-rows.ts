@@ -40,7 +40,10 @@ export function* seenRows(sync: SyncDatabase, checkpoint: Checkpoint, transactio
       }
       if (entry.kind !== "insert") entry.columns.forEach((column, at) => row.set(column, entry.before[at] ?? null));
       if (number === transaction.number && entry.kind !== "insert") {
-        seen.set(transaction.entries[index] as DeviceEntry, table.rest.map((column) => row.get(column) ?? null));
+        seen.set(
+          transaction.entries[index] as DeviceEntry,
+          table.rest.map((column) => row.get(column) ?? null),
+        );
       }
       if (entry.kind === "delete") row.clear();
       else entry.columns.forEach((column, at) => row.set(column, entry.values[at] ?? null));

@@ -32,6 +32,7 @@ export function* stagedPages(): Core<readonly number[]> {
 export function* readStagedPage(n: number): Core<Page> {
   const [row] = yield* all(`SELECT body FROM ${STAGE} WHERE n = ?`, [n]);
   const answer = decodePullAnswer(row?.[0] as Uint8Array);
-  if (answer.kind !== "page") throw new SyncError({ code: "STORAGE_FAILED", message: "A staged page in the local database cannot be read." });
+  if (answer.kind !== "page")
+    throw new SyncError({ code: "STORAGE_FAILED", message: "A staged page in the local database cannot be read." });
   return answer;
 }

@@ -10,7 +10,11 @@ import { isSyncError, SyncError } from "../protocol/errors.ts";
 
 /** Whether a statement failed because a unique index, NOT NULL, CHECK or STRICT type refused the row. */
 export function isConstraintError(error: unknown): boolean {
-  return some(error, (code, message) => code.startsWith("SQLITE_CONSTRAINT") || code.startsWith("SQLITE_MISMATCH") || /constraint failed/i.test(message));
+  return some(
+    error,
+    (code, message) =>
+      code.startsWith("SQLITE_CONSTRAINT") || code.startsWith("SQLITE_MISMATCH") || /constraint failed/i.test(message),
+  );
 }
 
 /** Whether another process, or another connection, holds the database's lock. */
@@ -24,18 +28,39 @@ export function isBusyError(error: unknown): boolean {
  */
 export function storageError(error: unknown): SyncError {
   if (isSyncError(error)) return error;
-  if (isBusyError(error)) return new SyncError({ code: "UNAVAILABLE", message: "The local database is locked by somebody else.", cause: error });
-  if (some(error, (code, message) => code.startsWith("SQLITE_FULL") || /database or disk is full|QuotaExceeded/i.test(message))) {
-    return new SyncError({ code: "STORAGE_FULL", message: "The device has no room left for the local database. Free some space, then resume.", cause: error });
-  }
-  if (some(error, (code, message) => /^SQLITE_(CORRUPT|NOTADB)/.test(code) || /malformed|not a database/i.test(message))) {
+  if (isBusyError(error))
     return new SyncError({
-      code: "STORAGE_FAILED",
-      message: "The local database is damaged and cannot be read. Nothing of it was changed; keep the file, then start with a new one.",
+      code: "UNAVAILABLE",
+      message: "The local database is locked by somebody else.",
+      cause: error,
+    });
+  if (
+    some(
+      error,
+      (code, message) => code.startsWith("SQLITE_FULL") || /database or disk is full|QuotaExceeded/i.test(message),
+    )
+  ) {
+    return new SyncError({
+      code: "STORAGE_FULL",
+      message: "The device has no room left for the local database. Free some space, then resume.",
       cause: error,
     });
   }
-  return new SyncError({ code: "STORAGE_FAILED", message: "The local database could not be read or written.", cause: error });
+  if (
+    some(error, (code, message) => /^SQLITE_(CORRUPT|NOTADB)/.test(code) || /malformed|not a database/i.test(message))
+  ) {
+    return new SyncError({
+      code: "STORAGE_FAILED",
+      message:
+        "The local database is damaged and cannot be read. Nothing of it was changed; keep the file, then start with a new one.",
+      cause: error,
+    });
+  }
+  return new SyncError({
+    code: "STORAGE_FAILED",
+    message: "The local database could not be read or written.",
+    cause: error,
+  });
 }
 
 /** Looks at an error and its causes: Drizzle wraps what drivers throw. */

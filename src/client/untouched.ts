@@ -10,7 +10,7 @@
 import type { Core } from "../plugin/core.ts";
 import { lastTransaction, readTransactions, type DeviceTransaction } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import type { Key, Value } from "../protocol/ids.ts";
+import type { Value } from "../protocol/ids.ts";
 import type { PageChanges } from "./apply.ts";
 import { addFreshImages, imageName, loadImagesOf, type BaseImage, type BaseImages } from "./base-images.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -40,7 +40,10 @@ export function* leavesKeptAlone(
   if (checkpoint.withheld.length > 0 || checkpoint.cascaded || checkpoint.displaced !== undefined) return undefined;
   const after = checkpoint.handled.number;
   const upTo = changes.end?.lastTx?.number ?? 0;
-  const dropped = upTo > after ? (yield* readTransactions(sync, { after, limit: upTo - after })).filter(({ number }) => number <= upTo) : [];
+  const dropped =
+    upTo > after
+      ? (yield* readTransactions(sync, { after, limit: upTo - after })).filter(({ number }) => number <= upTo)
+      : [];
   const images = yield* loadImagesOf(schema, dropped);
   yield* addFreshImages(schema, images, dropped);
   const beside: Beside = { dropped, images, isLast: (yield* lastTransaction()).number <= upTo };
@@ -62,7 +65,8 @@ interface Kept {
 function standsAlone(group: BoundGroup, kept: Kept, images: BaseImages, brought: Set<string>): boolean {
   const { table, kind, columns, values, count } = group;
   const { rows, seq } = kept;
-  if (kind === "removal" ? isParentOfKept(table, kept, true) : isParentOfKept(table, kept, false, columns)) return false;
+  if (kind === "removal" ? isParentOfKept(table, kept, true) : isParentOfKept(table, kept, false, columns))
+    return false;
   if (kind !== "removal" && isChildOfKept(table, kept, columns)) return false;
   if (!rows.writes(table.key, "any", seq) && images.size === 0) return hasBaseParents(group, kept);
   const size = table.keyColumns.length;
@@ -83,10 +87,16 @@ function turnsAlone({ table, key, here }: BaseImage, kept: Kept, isBrought: bool
 }
 
 /** Whether kept changes may refer to rows of the table that go (`isGone`), or whose referenced columns besides the key may move. */
-function isParentOfKept(table: DeviceTable, { rows, seq }: Kept, isGone: boolean, columns?: readonly unknown[]): boolean {
+function isParentOfKept(
+  table: DeviceTable,
+  { rows, seq }: Kept,
+  isGone: boolean,
+  columns?: readonly unknown[],
+): boolean {
   return table.referencedBy.some(
     ({ child, targetColumns }) =>
-      rows.writes(child.key, "any", seq) && (isGone || targetColumns.some((column) => !column.isKey && (!columns || columns.includes(column)))),
+      rows.writes(child.key, "any", seq) &&
+      (isGone || targetColumns.some((column) => !column.isKey && (!columns || columns.includes(column)))),
   );
 }
 
@@ -95,7 +105,8 @@ function isChildOfKept(table: DeviceTable, { rows, seq }: Kept, columns?: readon
   return table.references.some(
     ({ parent, columns: own, targetColumns }) =>
       (!columns || own.some((column) => columns.includes(column))) &&
-      (rows.writes(parent.key, "delete", seq) || (rows.writes(parent.key, "update", seq) && targetColumns.some((column) => !column.isKey))),
+      (rows.writes(parent.key, "delete", seq) ||
+        (rows.writes(parent.key, "update", seq) && targetColumns.some((column) => !column.isKey))),
   );
 }
 
@@ -107,7 +118,7 @@ function hasBaseParents({ table, kind, columns, values }: BoundGroup, { rows, se
   const key: [Value] = [null];
   for (const value of values[at] ?? []) {
     key[0] = value;
-    if (rows.inserts(parent.table.key, key as Key, seq)) return false;
+    if (rows.inserts(parent.table.key, key, seq)) return false;
   }
   return true;
 }

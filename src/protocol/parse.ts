@@ -35,7 +35,7 @@ import { isOperations, operationFault } from "./parse-operations.ts";
 import type { Page, PullAnswer, PullRequest, RoundState } from "./pull.ts";
 import type { Operation, PushAnswer, PushRequest } from "./push.ts";
 
-export { formatCursor, makeDeviceId, makeEpoch, makeStamp, parseCursor, parseDeviceId, parseEpoch } from "./ids.ts";
+export { parseCursor } from "./ids.ts";
 
 /** A schema of a message: what tRPC's `.input` and `.output` take, and what the parsers below run. */
 export type MessageSchema<T> = z.ZodMiniType<T, T>;

@@ -39,7 +39,10 @@ export interface DeviceFixture extends Disposable {
 }
 
 /** Opens a device with the given tables. */
-export async function openDeviceFixture(definition: SyncDefinition<Record<string, unknown>>, ddl: string): Promise<DeviceFixture> {
+export async function openDeviceFixture(
+  definition: SyncDefinition<Record<string, unknown>>,
+  ddl: string,
+): Promise<DeviceFixture> {
   const raw = new Database(":memory:");
   raw.exec(ddl);
   const db = withSync(drizzle(raw, { schema: definition.schema }), definition);
@@ -67,7 +70,9 @@ export async function openDeviceFixture(definition: SyncDefinition<Record<string
     };
   };
   const applyTo = async (basis: Basis, given: Page): Promise<PageResult> =>
-    await transact(sync.connection, "apply", () => applyPage(sync, given, basis, { declaration: "0123456789abcdef", nowMs: 1 }));
+    await transact(sync.connection, "apply", () =>
+      applyPage(sync, given, basis, { declaration: "0123456789abcdef", nowMs: 1 }),
+    );
   const fixture: DeviceFixture = {
     raw,
     db,
@@ -77,14 +82,32 @@ export async function openDeviceFixture(definition: SyncDefinition<Record<string
     checkpoint,
     apply: async (changes, options) => await applyTo(basisOf(await checkpoint(), hash), await page(changes, options)),
     async stage(changes, options) {
-      const { to: _to, lastTx: _lastTx, ackedTx: _ackedTx, outcomes: _outcomes, ...part } = await page(changes, options);
+      const {
+        to: _to,
+        lastTx: _lastTx,
+        ackedTx: _ackedTx,
+        outcomes: _outcomes,
+        ...part
+      } = await page(changes, options);
       const head = formatCursor({ seq: 0, stamp: 0 });
-      const round: RoundState = { phase: "log", scopes: ["everyone"], added: [], held: ["everyone"], fresh: false, s0: 0, head, next: seq, baseSchema: hash };
+      const round: RoundState = {
+        phase: "log",
+        scopes: ["everyone"],
+        added: [],
+        held: ["everyone"],
+        fresh: false,
+        s0: 0,
+        head,
+        next: seq,
+        baseSchema: hash,
+      };
       return await applyTo(basisOf(await checkpoint(), hash), { ...part, round });
     },
     pending: async () => {
       const { handled } = await checkpoint();
-      return await transact(sync.connection, "read", () => readTransactions(sync, { after: handled.number, limit: 1000 }));
+      return await transact(sync.connection, "read", () =>
+        readTransactions(sync, { after: handled.number, limit: 1000 }),
+      );
     },
     last: async () => await transact(sync.connection, "read", lastTransaction),
     base: () => readBase(sync),
@@ -94,6 +117,11 @@ export async function openDeviceFixture(definition: SyncDefinition<Record<string
 }
 
 /** A group of rows, written row by row. */
-export function group(table: string, kind: ChangeGroup["kind"], columns: readonly string[], ...rows: readonly ChangeGroup["values"][number][]): ChangeGroup {
+export function group(
+  table: string,
+  kind: ChangeGroup["kind"],
+  columns: readonly string[],
+  ...rows: readonly ChangeGroup["values"][number][]
+): ChangeGroup {
   return { table, kind, columns, values: columns.map((_, i) => rows.map((row) => row[i] ?? null)) };
 }

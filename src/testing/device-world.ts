@@ -24,7 +24,9 @@ export const todos = sqliteTable(
   "todos",
   {
     id: text().primaryKey(),
-    listId: text("list_id").notNull().references(() => lists.id, { onDelete: "cascade" }),
+    listId: text("list_id")
+      .notNull()
+      .references(() => lists.id, { onDelete: "cascade" }),
     title: text().notNull(),
     done: integer({ mode: "boolean" }).notNull().default(false),
     slot: text().unique(),
@@ -34,7 +36,13 @@ export const todos = sqliteTable(
 );
 export const comments = sqliteTable(
   "comments",
-  { id: text().primaryKey(), todoId: text("todo_id").notNull().references(() => todos.id, { onDelete: "cascade" }), body: text() },
+  {
+    id: text().primaryKey(),
+    todoId: text("todo_id")
+      .notNull()
+      .references(() => todos.id, { onDelete: "cascade" }),
+    body: text(),
+  },
   (table) => [index("comments_todo").on(table.todoId)],
 );
 export const tags = sqliteTable("tags", { id: text().primaryKey(), name: text().notNull(), color: text() });
@@ -95,7 +103,10 @@ export interface TestWorld extends AsyncDisposable {
   expected(scopes: readonly string[]): TableRows;
 }
 
-function openDatabase(from?: Buffer | Database.Database): { readonly raw: Database.Database; readonly db: TestDatabase } {
+function openDatabase(from?: Buffer | Database.Database): {
+  readonly raw: Database.Database;
+  readonly db: TestDatabase;
+} {
   const raw = from instanceof Database ? from : new Database(from ?? ":memory:");
   if (from === undefined) raw.exec(ddl);
   return { raw, db: withSync(drizzle(raw, { schema }), definition) };
@@ -136,7 +147,9 @@ export async function openTestWorld(): Promise<TestWorld> {
       const { raw, db } = openDatabase(from);
       const caller = () => {
         const granted = rights[subject];
-        return granted ? { subject, scopes: async () => ({ read: new Set(granted.read), write: new Set(granted.write) }) } : null;
+        return granted
+          ? { subject, scopes: async () => ({ read: new Set(granted.read), write: new Set(granted.write) }) }
+          : null;
       };
       const transport = inProcessTransport({ service: () => world.server.service, caller, ...(live ? { live } : {}) });
       const client = createSyncClient({ db, transport: wrap(transport), clock, random: () => 0.5, ...options });
@@ -150,9 +163,15 @@ export async function openTestWorld(): Promise<TestWorld> {
       const read = (text: string): TableRows[string] => world.server.raw.prepare(text).all(...ids) as TableRows[string];
       return {
         lists: read(`SELECT id, name FROM lists WHERE id IN (${marks}) ORDER BY id`),
-        todos: read(`SELECT id, list_id AS listId, title, done, slot, at FROM todos WHERE list_id IN (${marks}) ORDER BY id`),
-        comments: read(`SELECT id, todo_id AS todoId, body FROM comments WHERE todo_id IN (SELECT id FROM todos WHERE list_id IN (${marks})) ORDER BY id`),
-        tags: scopes.includes("everyone") ? (world.server.raw.prepare("SELECT id, name, color FROM tags ORDER BY id").all() as TableRows[string]) : [],
+        todos: read(
+          `SELECT id, list_id AS listId, title, done, slot, at FROM todos WHERE list_id IN (${marks}) ORDER BY id`,
+        ),
+        comments: read(
+          `SELECT id, todo_id AS todoId, body FROM comments WHERE todo_id IN (SELECT id FROM todos WHERE list_id IN (${marks})) ORDER BY id`,
+        ),
+        tags: scopes.includes("everyone")
+          ? (world.server.raw.prepare("SELECT id, name, color FROM tags ORDER BY id").all() as TableRows[string])
+          : [],
       };
     },
     async [Symbol.asyncDispose]() {

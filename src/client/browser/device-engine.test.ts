@@ -7,7 +7,8 @@ import { createDeviceEngine, type DeviceEngine } from "./device-engine.ts";
 import { createGate } from "./gate.ts";
 import type { SyncCall } from "./sync-calls.ts";
 
-const unreachable = (): Promise<never> => Promise.reject(new SyncError({ code: "OFFLINE", message: "There is no server." }));
+const unreachable = (): Promise<never> =>
+  Promise.reject(new SyncError({ code: "OFFLINE", message: "There is no server." }));
 const transport: Transport = { handshake: unreachable, pull: unreachable, push: unreachable };
 
 async function open(): Promise<{ readonly engine: DeviceEngine; call(one: Partial<SyncCall>): Promise<unknown> }> {
@@ -22,7 +23,11 @@ async function open(): Promise<{ readonly engine: DeviceEngine; call(one: Partia
     emit: () => {},
     onCommit: () => {},
   });
-  return { engine, call: (one) => engine.call("page", { ...one, wishes: { hasToken: false, engine: { hold: "on-demand" } } } as SyncCall) };
+  return {
+    engine,
+    call: (one) =>
+      engine.call("page", { ...one, wishes: { hasToken: false, engine: { hold: "on-demand" } } } as SyncCall),
+  };
 }
 
 test("a question for a hold that this leader was not told of yet waits for it", async () => {

@@ -23,7 +23,9 @@ test("what suspends for longer than a store is kept is woken, and begins anew", 
   } as unknown as LiveSource;
   const query = { toSQL: () => ({ sql: "select 1", params: [] }) } as unknown as LiveQuery<unknown>;
   let isAwake = false;
-  void liveStore(source, query).load().then(() => (isAwake = true));
+  void liveStore(source, query)
+    .load()
+    .then(() => (isAwake = true));
   expect(watches).toBe(1);
   await vi.advanceTimersByTimeAsync(30_000);
   expect(watches).toBe(0);

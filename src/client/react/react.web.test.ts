@@ -72,9 +72,10 @@ describe.skipIf(isBrowserMissing())("React in the browser", () => {
     await expect.poll(() => text("#titles")).toBe("List: 2");
   });
 
-  test("a query is known by its SQL and parameters: another parameter is another query", async () => {
+  test("a query is known by its SQL and parameters: another parameter is another query, and `initial` belongs to the first", async () => {
     await page.fill("#filter", "Mine");
     await expect.poll(items).toEqual(["Mine"]);
+    expect(await page.evaluate(() => window.react.misplaced)).toEqual([]);
     await page.fill("#filter", "");
     await expect.poll(items).toEqual(["Mine", "From the server"]);
   });

@@ -22,6 +22,9 @@ export const client = createSyncClient({ db, token: () => "ann" });
 /** What the server knew when it rendered. */
 export const initial = [{ id: "s1", listId: "l", title: "From the server", done: false, rank: 0 }];
 
+/** Titles that were looked for when `initial`, which belongs to another query, was shown. */
+export const misplaced: string[] = [];
+
 export function App(): ReactElement {
   return (
     <SyncProvider client={client}>
@@ -37,10 +40,10 @@ export function App(): ReactElement {
 function Todos(): ReactElement {
   const [title, setTitle] = useState("");
   const query = db.select().from(todos).orderBy(asc(todos.id));
-  const { data, status } = useLiveQuery(
-    title === "" ? query : db.select().from(todos).where(eq(todos.title, title)),
-    title === "" ? { initial } : {},
-  );
+  const { data, status } = useLiveQuery(title === "" ? query : db.select().from(todos).where(eq(todos.title, title)), {
+    initial,
+  });
+  if (title !== "" && data === initial) misplaced.push(title);
   const off = useLiveQuery(title === "never" && query);
   return (
     <section>

@@ -3,7 +3,7 @@
 import { StrictMode } from "react";
 import { hydrateRoot } from "react-dom/client";
 import { eq } from "drizzle-orm";
-import { App, client, db } from "./react-app.tsx";
+import { App, client, db, misplaced } from "./react-app.tsx";
 import { lists, todos } from "./web-schema.ts";
 
 const complaints: string[] = [];
@@ -26,7 +26,7 @@ hydrateRoot(
   },
 );
 
-const page = { db, client, complaints, eq, lists, todos };
+const page = { db, client, complaints, misplaced, eq, lists, todos };
 
 declare global {
   interface Window {
