@@ -63,7 +63,7 @@ interface CommonRules<TTable extends Table> {
   readonly write?: "device" | "server";
   /** `"app"`: an integer primary key is given by the app, not by the database. Without it such a key is refused. */
   readonly keys?: "app";
-  /** Refuses a change with a message. Pure; runs on the device and on the server. `before` is absent for an insert, `after` for a delete. */
+  /** Refuses a change of a device with a message. Pure; runs on the server, when it is pushed. `before` is absent for an insert, `after` for a delete. */
   readonly check?: (change: {
     readonly before?: InferSelectModel<TTable>;
     readonly after?: InferSelectModel<TTable>;
