@@ -1,23 +1,10 @@
 import { eq } from "drizzle-orm";
 import { describe, expect, test } from "vitest";
 import { isSyncError } from "../protocol/errors.ts";
-import {
-  allScopes,
-  comments,
-  lists,
-  openTestWorld,
-  settle,
-  todos,
-  type TestDevice,
-  type TestWorld,
-} from "../testing/device-world.ts";
+import { comments, lists, expectBase, openTestWorld, settle, todos } from "../testing/device-world.ts";
 import { createSyncClient } from "./client.ts";
 import { trpcTransport } from "./trpc-transport.ts";
 import type { Transport } from "./transport.ts";
-
-async function expectBase(world: TestWorld, device: TestDevice, scopes: readonly string[] = allScopes): Promise<void> {
-  expect(await device.base()).toEqual(world.expected(scopes));
-}
 
 describe("one cycle", () => {
   test("a first sync brings the rows of the readable scopes and nothing else", async () => {

@@ -9,8 +9,7 @@ import type { LiveFrame } from "../protocol/live.ts";
 import {
   allScopes,
   ddl,
-  lists,
-  openTestWorld,
+  openSeededWorld,
   settle,
   tags,
   todos,
@@ -19,25 +18,6 @@ import {
 } from "../testing/device-world.ts";
 import type { OnlineChange, OnlineSource } from "./online.ts";
 import type { Transport } from "./transport.ts";
-
-async function seeded(): Promise<TestWorld> {
-  const world = await openTestWorld();
-  world.server.db
-    .insert(lists)
-    .values([
-      { id: "a", name: "A" },
-      { id: "b", name: "B" },
-    ])
-    .run();
-  world.server.db
-    .insert(todos)
-    .values([
-      { id: "1", listId: "a", title: "one" },
-      { id: "2", listId: "b", title: "two" },
-    ])
-    .run();
-  return world;
-}
 
 const never = new Promise<never>(() => undefined);
 const serverTags = (world: TestWorld): readonly string[] =>
@@ -82,7 +62,7 @@ function databaseFile(): Disposable & { open(timeout?: number): Database.Databas
 
 describe("`sync`", () => {
   test("rejects when the network goes in the middle of it", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const online = switchedNetwork();
     const device = world.device("ann", { online, wrap: (transport) => ({ ...transport, pull: () => never }) });
     const rejected = expect(device.client.sync()).rejects.toMatchObject({ code: "OFFLINE" });
@@ -93,7 +73,7 @@ describe("`sync`", () => {
   });
 
   test("rejects when the client is closed in the middle of it", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann", { wrap: (transport) => ({ ...transport, pull: () => never }) });
     const rejected = expect(device.client.sync()).rejects.toMatchObject({ code: "CLOSED" });
     await settle();
@@ -102,7 +82,7 @@ describe("`sync`", () => {
   });
 
   test("begins again after a sign-in, once, unless the client was started", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     world.rights["ann"] = null;
     const device = world.device("ann");
     await expect(device.client.sync()).rejects.toMatchObject({ code: "UNAUTHORIZED" });
@@ -112,7 +92,7 @@ describe("`sync`", () => {
   });
 
   test("begins again after an error and after an update, and goes on only where the client was started", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     let fail: SyncError | undefined = new SyncError({ code: "INVALID_MESSAGE", message: "No." });
     const wrap = (transport: Transport): Transport => ({
       ...transport,
@@ -138,7 +118,7 @@ describe("`sync`", () => {
   });
 
   test("pushes what another connection wrote just before", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     using file = databaseFile();
     const device = world.device("ann", { from: file.open() });
     device.client.start();
@@ -156,7 +136,7 @@ const closing = (database: Database.Database): Disposable & { readonly database:
 });
 
 test("an access that is refused once is asked for with a fresh token before the client counts as signed out", async () => {
-  await using world = await seeded();
+  await using world = await openSeededWorld();
   let refusals = 1;
   const device = world.device("ann", {
     wrap: (transport) => ({
@@ -181,7 +161,7 @@ test("an access that is refused once is asked for with a fresh token before the 
 
 describe("signing out with a flush", () => {
   test("keeps a queue of an earlier process that cannot be sent", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const first = world.device("ann");
     await first.client.sync();
     first.db.insert(tags).values(tag("t")).run();
@@ -203,7 +183,7 @@ describe("signing out with a flush", () => {
   });
 
   test("sends what is written while it is under way before it wipes", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann", { live: "pages" });
     device.client.start();
     await settle(isSynced(device));
@@ -219,7 +199,7 @@ describe("signing out with a flush", () => {
   });
 
   test("sends what another connection wrote before it wipes", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     using file = databaseFile();
     const device = world.device("ann", { from: file.open(), live: "pages" });
     device.client.start();
@@ -232,7 +212,7 @@ describe("signing out with a flush", () => {
   });
 
   test("wipes nothing while something is written again and again", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann");
     device.client.start();
     await settle(isSynced(device));
@@ -255,7 +235,7 @@ describe("signing out with a flush", () => {
 
 describe("retrying an outcome", () => {
   test("whose row is gone says so and keeps the outcome", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann");
     await device.client.sync();
     world.server.db.delete(todos).where(eq(todos.id, "1")).run();
@@ -270,7 +250,7 @@ describe("retrying an outcome", () => {
   });
 
   test("that was resolved already is refused, discarding it is not", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann");
     await device.client.sync();
     device.db.update(todos).set({ title: "mine" }).where(eq(todos.id, "1")).run();
@@ -286,7 +266,7 @@ describe("retrying an outcome", () => {
   });
 
   test("that breaks a local constraint says on which table and keeps the outcome", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann");
     await device.client.sync();
     device.db.update(todos).set({ title: "mine" }).where(eq(todos.id, "1")).run();
@@ -303,7 +283,7 @@ describe("retrying an outcome", () => {
 });
 
 test("an outcome whose listener was not reached is told again", async () => {
-  await using world = await seeded();
+  await using world = await openSeededWorld();
   const device = world.device("ann");
   await device.client.sync();
   device.db.update(todos).set({ title: "mine" }).where(eq(todos.id, "1")).run();
@@ -321,7 +301,7 @@ test("an outcome whose listener was not reached is told again", async () => {
 });
 
 test("promise 4: a transaction that is larger than the server takes is rejected on the device and blocks nothing behind it", async () => {
-  await using world = await seeded();
+  await using world = await openSeededWorld();
   const wrap = (transport: Transport): Transport => ({
     ...transport,
     push: (request, options) =>
@@ -355,7 +335,7 @@ test("promise 4: a transaction that is larger than the server takes is rejected 
 });
 
 test("promise 4: what was once found too large stays so over a restart", async () => {
-  await using world = await seeded();
+  await using world = await openSeededWorld();
   let isOnline = true;
   const wrap = (transport: Transport): Transport => ({
     ...transport,
@@ -384,7 +364,7 @@ test("promise 4: what was once found too large stays so over a restart", async (
 });
 
 test("a page tells listeners of changed rows", async () => {
-  await using world = await seeded();
+  await using world = await openSeededWorld();
   const device = world.device("ann");
   await device.client.sync();
   const names: unknown[] = [];
@@ -421,7 +401,7 @@ describe("a stream whose first words lead nowhere is opened later and later", ()
       ] as unknown as readonly LiveFrame[],
   };
   test.each(Object.keys(first))("%s", async (name) => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     let opened = 0;
     let requests = 0;
     const device = world.device("ann", {
@@ -449,7 +429,7 @@ describe("a stream whose first words lead nowhere is opened later and later", ()
 });
 
 test("pulls that keep answering reset are tried later and later, though every handshake agrees", async () => {
-  await using world = await seeded();
+  await using world = await openSeededWorld();
   let pulls = 0;
   const device = world.device("ann", {
     wrap: (transport) => ({
@@ -474,7 +454,7 @@ test("pulls that keep answering reset are tried later and later, though every ha
 
 describe("the local database", () => {
   test("with an open transaction of the app is waited for", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann", { live: "pages" });
     device.client.start();
     await settle(isSynced(device));
@@ -490,7 +470,7 @@ describe("the local database", () => {
   });
 
   test("that is locked while the client opens is opened later", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     using file = databaseFile();
     using other = closing(file.open());
     other.database.exec("BEGIN IMMEDIATE");
@@ -509,7 +489,7 @@ describe("the local database", () => {
 
 describe("the state", () => {
   test("counts what was written in the same tick, and still tells its subscribers", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const device = world.device("ann");
     expect(device.client.state.pending).toBe(0);
     const told: number[] = [];
@@ -522,7 +502,7 @@ describe("the state", () => {
   });
 
   test("is right from the first tick, with a queue of an earlier process", async () => {
-    await using world = await seeded();
+    await using world = await openSeededWorld();
     const first = world.device("ann");
     await first.client.sync();
     first.db.insert(tags).values(tag("t")).run();
@@ -535,7 +515,7 @@ describe("a hold", () => {
   test.each(["all", "on-demand"] as const)(
     "of what the device has is ready at once, without a network (%s)",
     async (hold) => {
-      await using world = await seeded();
+      await using world = await openSeededWorld();
       const first = world.device("ann");
       await first.client.sync();
       const device = world.device("ann", { hold, from: first.raw.serialize(), online: switchedNetwork(false) });
@@ -549,7 +529,7 @@ describe("a hold", () => {
   test.each(["all", "on-demand"] as const)(
     "of what the subject may not read is refused while the stream stands (%s)",
     async (hold) => {
-      await using world = await seeded();
+      await using world = await openSeededWorld();
       const device = world.device("ann", { hold, live: "pages" });
       device.client.start();
       await settle(isSynced(device));

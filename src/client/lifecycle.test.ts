@@ -7,7 +7,8 @@ import {
   allScopes,
   comments,
   lists,
-  openTestWorld,
+  expectBase,
+  openSeededWorld,
   settle,
   tags,
   todos,
@@ -15,10 +16,6 @@ import {
   type TestWorld,
 } from "../testing/device-world.ts";
 import type { Transport } from "./transport.ts";
-
-async function expectBase(world: TestWorld, device: TestDevice, scopes: readonly string[] = allScopes): Promise<void> {
-  expect(await device.base()).toEqual(world.expected(scopes));
-}
 
 const titles = ({ db }: Pick<TestDevice, "db">): readonly string[] =>
   db
@@ -58,21 +55,7 @@ function flaky() {
 }
 
 async function seeded(): Promise<TestWorld> {
-  const world = await openTestWorld();
-  world.server.db
-    .insert(lists)
-    .values([
-      { id: "a", name: "A" },
-      { id: "b", name: "B" },
-    ])
-    .run();
-  world.server.db
-    .insert(todos)
-    .values([
-      { id: "1", listId: "a", title: "one" },
-      { id: "2", listId: "b", title: "two" },
-    ])
-    .run();
+  const world = await openSeededWorld();
   world.server.db.insert(comments).values({ id: "c", todoId: "2", body: "hm" }).run();
   return world;
 }

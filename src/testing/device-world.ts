@@ -5,6 +5,7 @@
  * @module
  */
 
+import { expect } from "vitest";
 import Database from "better-sqlite3";
 import { drizzle, type BetterSQLite3Database } from "drizzle-orm/better-sqlite3";
 import { index, integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
@@ -191,4 +192,33 @@ export async function openTestWorld(): Promise<TestWorld> {
 /** Lets what is under way come to rest, or until something is so. */
 export async function settle(isDone: () => boolean = () => false): Promise<void> {
   for (let i = 0; i < 100 && !isDone(); i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+/** A world whose server has two lists with one todo each. */
+export async function openSeededWorld(): Promise<TestWorld> {
+  const world = await openTestWorld();
+  world.server.db
+    .insert(lists)
+    .values([
+      { id: "a", name: "A" },
+      { id: "b", name: "B" },
+    ])
+    .run();
+  world.server.db
+    .insert(todos)
+    .values([
+      { id: "1", listId: "a", title: "one" },
+      { id: "2", listId: "b", title: "two" },
+    ])
+    .run();
+  return world;
+}
+
+/** Expects that a device's base is what the server has in these scopes. */
+export async function expectBase(
+  world: TestWorld,
+  device: TestDevice,
+  scopes: readonly string[] = allScopes,
+): Promise<void> {
+  expect(await device.base()).toEqual(world.expected(scopes));
 }

@@ -21,8 +21,9 @@ import { createRandom } from "../random.ts";
 import { checkDevice, checkpointOf } from "./check-device.ts";
 import type { LocalTransaction } from "./local-transaction.ts";
 import { observe } from "./observe.ts";
+import { imageOf } from "./database-image.ts";
 import type { Circumstances } from "./plan.ts";
-import { ddl, schema, syncOfPolicy, type Policy } from "./schema.ts";
+import { schema, syncOfPolicy } from "./schema.ts";
 import type { Db } from "./server-node.ts";
 import { difference, known, readState, type RowChange, type State } from "./state.ts";
 import type { Witness } from "./witness.ts";
@@ -62,22 +63,6 @@ export interface DeviceNode {
 /** Errors that a network, a dying server or a closed client explain. */
 const expected = new Set<SyncErrorCode>(["OFFLINE", "TIMEOUT", "UNAVAILABLE", "ABORTED", "CLOSED"]);
 
-const images = new Map<Policy, Promise<Buffer>>();
-
-function imageOf(policy: Policy): Promise<Buffer> {
-  let image = images.get(policy);
-  if (image === undefined) {
-    image = (async () => {
-      const database = openCrashDatabase();
-      database.raw.exec(ddl);
-      await syncOf(openSync(drizzle(database.handle, { schema }), syncOfPolicy(policy))).install("device");
-      return database.raw.serialize();
-    })();
-    images.set(policy, image);
-  }
-  return image;
-}
-
 export interface DeviceOptions {
   readonly index: number;
   readonly subject: string;
@@ -102,7 +87,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   const shown = new Map<string, number>();
   const unexpected: unknown[] = [];
   const holds = new Map<string, Hold>();
-  let database = openCrashDatabase(await imageOf(circumstances.policy));
+  let database = openCrashDatabase(await imageOf("device", circumstances.policy));
   let db: Db;
   let sync: SyncDatabase;
   let client: SyncClient;

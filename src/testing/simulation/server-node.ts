@@ -18,8 +18,9 @@ import { createSyncService, type SyncCaller, type SyncService } from "../../serv
 import type { Clock } from "../../client/clock.ts";
 import { Crash, openCrashDatabase, reopen, type CrashDatabase } from "../crash-database.ts";
 import { inProcessTransport } from "../in-process-transport.ts";
+import { imageOf } from "./database-image.ts";
 import type { Circumstances } from "./plan.ts";
-import { schema, ddl, syncOfPolicy, type Policy } from "./schema.ts";
+import { schema, syncOfPolicy } from "./schema.ts";
 import { Violation } from "./violation.ts";
 import { createWitness, type Witness } from "./witness.ts";
 
@@ -42,23 +43,6 @@ export interface ServerNode {
   close(): void;
 }
 
-const images = new Map<Policy, Promise<Buffer>>();
-
-/** A database with the app's tables and the library's, made once for each policy. */
-function imageOf(policy: Policy): Promise<Buffer> {
-  let image = images.get(policy);
-  if (image === undefined) {
-    image = (async () => {
-      const database = openCrashDatabase();
-      database.raw.exec(ddl);
-      await syncOf(openSync(drizzle(database.handle, { schema }), syncOfPolicy(policy))).install("server");
-      return database.raw.serialize();
-    })();
-    images.set(policy, image);
-  }
-  return image;
-}
-
 export async function startServer(
   { policy, pageRows, pushTransactions, live }: Circumstances,
   clock: Clock,
@@ -66,7 +50,7 @@ export async function startServer(
 ): Promise<ServerNode> {
   const definition = syncOfPolicy(policy);
   const unexpected: unknown[] = [];
-  let database = openCrashDatabase(await imageOf(policy));
+  let database = openCrashDatabase(await imageOf("server", policy));
   const witness = createWitness(database);
   let db: Db;
   let service: SyncService;
