@@ -8,7 +8,10 @@
 import { isSyncError, SyncError } from "../protocol/errors.ts";
 import { backoffDelay, type RetryOptions } from "./backoff.ts";
 import type { Clock } from "./clock.ts";
-import { handshake, pull, push, type ExchangeContext } from "./exchange.ts";
+import type { ExchangeContext } from "./exchange.ts";
+import { handshake } from "./handshake.ts";
+import { pull } from "./pull.ts";
+import { push } from "./push.ts";
 import { initialMachine, type Effect, type Machine, type MachineEvent } from "./machine.ts";
 import { transition } from "./state.ts";
 import { createWatch, machinePolicy, type WatchOptions } from "./watch.ts";

@@ -13,7 +13,8 @@ import { isSyncError, policyOf, SyncError } from "../protocol/errors.ts";
 import { backoffDelay, defaultRetry, type RetryOptions } from "./backoff.ts";
 import type { Basis } from "./apply.ts";
 import type { Clock } from "./clock.ts";
-import { planPull, takePage, type ExchangeContext, type PullPlan } from "./exchange.ts";
+import type { ExchangeContext } from "./exchange.ts";
+import { planPull, takePage, type PullPlan } from "./pull.ts";
 import type { MachineEvent, MachinePolicy } from "./machine.ts";
 
 /** Options of watching. */
