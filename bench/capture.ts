@@ -1,12 +1,13 @@
 /** `capture`: what a write costs through `withSync`, against the same write through plain Drizzle. */
-import type { CaptureTurn } from "./capture-process.ts";
-import { compare, interleave, median, runProcess, type BenchOptions, type Result } from "./measure.ts";
+import { compare, interleave, median, type BenchOptions, type Result } from "./measure.ts";
+import { runRemote } from "./remote.ts";
+import type { CaptureCommands, CaptureTurn, CaptureVariant } from "./sides/capture.ts";
 
 export const defaults = { rows: 20_000, runs: 7 };
 
 export async function run({ rows, runs, seed }: BenchOptions): Promise<Result> {
-  const turn = (variant: string) => () =>
-    runProcess<CaptureTurn>("capture-process.ts", [variant, String(rows), String(seed)]);
+  const turn = (variant: CaptureVariant) => () =>
+    runRemote<CaptureCommands, CaptureTurn>("sides/capture.ts", (remote) => remote.call("turn", variant, rows, seed));
   const [ours, plain] = await interleave(runs, turn("sync"), turn("plain"));
   for (const [index, result] of ours.entries()) {
     if (result.digest !== plain[index]?.digest) throw new Error("The two databases do not hold the same rows.");

@@ -120,3 +120,6 @@ export function toTodo([id, listId, title, done, priority, notes, createdAt, upd
     updatedAt: new Date(updatedAt),
   };
 }
+
+/** Changes three columns of a row. */
+export const changeSql = "UPDATE todos SET title = ?, done = ?, updated_at = ? WHERE id = ?";

@@ -7,9 +7,31 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import * as bootstrap from "./bootstrap.ts";
 import * as capture from "./capture.ts";
+import * as captureRaw from "./capture-raw.ts";
+import * as catchUp from "./catch-up.ts";
+import * as fanOut from "./fan-out.ts";
+import * as growth from "./growth.ts";
+import * as live from "./live.ts";
 import type { Result } from "./measure.ts";
+import * as memory from "./memory.ts";
+import * as push from "./push.ts";
+import * as rebase from "./rebase.ts";
+import { bytes, hotRow } from "./weights.ts";
 
-const benchmarks = { capture, bootstrap };
+const benchmarks = {
+  capture,
+  "capture-raw": captureRaw,
+  bootstrap,
+  "catch-up": catchUp,
+  push,
+  live,
+  "fan-out": fanOut,
+  "hot-row": hotRow,
+  bytes,
+  growth,
+  memory,
+  rebase,
+};
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -2,9 +2,6 @@
  * How a ratio is taken: two variants, run by turns in processes of their own, each in the same order equally often;
  * the ratio of their medians, and how far the ratios of the single turns lie apart.
  */
-import { fork, type ChildProcess } from "node:child_process";
-import { fileURLToPath } from "node:url";
-
 /** One line of a result. */
 export interface ResultRow {
   readonly what: string;
@@ -76,35 +73,21 @@ export async function interleave<T>(
   return [resultsA, resultsB];
 }
 
-/** Starts a program of this folder in a process of its own. It answers with messages. */
-export function startProcess(file: string, args: readonly string[]): ChildProcess {
-  return fork(new URL(file, import.meta.url), args, {
-    execArgv: ["--import", fileURLToPath(new URL("../.ci/typescript.mjs", import.meta.url))],
-  });
+/** The value below which a share of the values lies. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
 }
 
-/** The next message of a process. Fails when it ends without one. */
-export function nextMessage<T>(process: ChildProcess): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const ended = (code: number | null): void => reject(new Error(`A benchmark process ended with exit code ${code}.`));
-    process.once("exit", ended);
-    process.once("message", (message) => {
-      process.off("exit", ended);
-      resolve(message as T);
-    });
-  });
-}
-
-/** Runs a program to its end and returns its one message. */
-export async function runProcess<T>(file: string, args: readonly string[]): Promise<T> {
-  const process = startProcess(file, args);
-  const message = await nextMessage<T>(process);
-  if (process.exitCode === null) await new Promise((resolve) => process.once("exit", resolve));
-  return message;
-}
-
-/** Sends a message to whoever started this process. */
-export function report(message: object): void {
-  if (!process.send) throw new Error("This program is started by the benchmark.");
-  process.send(message);
+/** The line for one percentile of times that were taken many in a turn. */
+export function compareAt(
+  what: string,
+  ours: readonly (readonly number[])[],
+  theirs: readonly (readonly number[])[],
+  share: number,
+  bar: number,
+  against: string,
+): ResultRow {
+  const at = (turns: readonly (readonly number[])[]): number[] => turns.map((turn) => percentile(turn, share));
+  return compare(what, at(ours), at(theirs), bar, against);
 }

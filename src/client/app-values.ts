@@ -26,6 +26,11 @@ export interface PendingOperation {
   readonly values: AppRow;
   /** What was there before: nothing for an insert, the changed columns for an update, the row for a delete. */
   readonly before: AppRow;
+  /**
+   * Of an update in an outcome whose row is gone: the whole row as it was written here, without its key. A retry that has it
+   * brings the row back, with `values` on top.
+   */
+  readonly row?: AppRow;
 }
 
 /** One transaction of the offline queue. */
@@ -50,10 +55,17 @@ export interface OutcomeConflict {
 
 /** What became of a transaction that was not applied as it was written. */
 export type Outcome = {
-  /** The transaction's id, the same as in the queue. */
+  /** The transaction's id, the same as in the queue; one of its own for a loss. */
   readonly id: string;
-  /** The transaction as it was written on this device. */
+  /** The number under which it was pushed, by which `cause` names it; the last of them for a loss. */
+  readonly number: number;
+  /** The transaction as it was written on this device; nothing for a loss. */
   readonly operations: readonly PendingOperation[];
+  /**
+   * Present where the app may have been told of the same transaction before, perhaps with another result: the server was
+   * restored from a backup, and judged it again.
+   */
+  readonly again?: true;
 } & (
   | { readonly status: "merged"; readonly conflicts: readonly OutcomeConflict[] }
   | {
@@ -69,9 +81,14 @@ export type Outcome = {
         readonly key: AppRow;
         readonly server?: AppRow | null;
       };
-      /** For `DEPENDS_ON_REJECTED`: the number of the transaction whose refusal is the cause. */
+      /** For `DEPENDS_ON_REJECTED`: the number of the transaction whose refusal is the cause. Retry that one first. */
       readonly cause?: number;
     }
+  /**
+   * The server was restored from a backup that lacks transactions of this device, and the device keeps them no longer (see
+   * `keepSentMs`). `count`: how many they were, empty ones included.
+   */
+  | { readonly status: "lost"; readonly count: number }
 );
 
 type Tables = ReadonlyMap<string, SyncTable>;
@@ -82,8 +99,11 @@ export function appTransaction(tables: Tables, transaction: QueuedTransaction): 
 }
 
 /** An outcome. */
-export function appOutcome(tables: Tables, { id, outcome, operations: written }: StoredOutcome): Outcome {
-  const operations = written.map((operation) => appOperation(tables, operation));
+export function appOutcome(tables: Tables, stored: StoredOutcome): Outcome {
+  const { id, outcome, again } = stored;
+  const operations = stored.operations.map((operation) => appOperation(tables, operation));
+  const common = { id, number: outcome.number, operations, ...(again ? { again } : {}) };
+  if (outcome.status === "lost") return { ...common, status: "lost", count: outcome.number - outcome.from + 1 };
   if (outcome.status === "merged") {
     const conflicts = outcome.conflicts.map(({ table, key, kind, columns, winner, client, server }) => ({
       table,
@@ -94,7 +114,7 @@ export function appOutcome(tables: Tables, { id, outcome, operations: written }:
       client: client && appRow(tables, table, client),
       ...(server === undefined ? {} : { server: server && appRow(tables, table, server) }),
     }));
-    return { id, operations, status: "merged", conflicts };
+    return { ...common, status: "merged", conflicts };
   }
   const { code, message, operation, cause } = outcome;
   const refused = operation && {
@@ -107,8 +127,7 @@ export function appOutcome(tables: Tables, { id, outcome, operations: written }:
       : { server: operation.server && appRow(tables, operation.table, operation.server) }),
   };
   return {
-    id,
-    operations,
+    ...common,
     status: "rejected",
     code,
     message,
@@ -119,7 +138,7 @@ export function appOutcome(tables: Tables, { id, outcome, operations: written }:
 
 /** Operations of an app as the engine takes them. */
 export function storedOperations(tables: Tables, operations: readonly PendingOperation[]): readonly LocalOperation[] {
-  return operations.map(({ table: tableKey, kind, key, values, before }) => {
+  return operations.map(({ table: tableKey, kind, key, values, before, row }) => {
     const table = tables.get(tableKey);
     if (!table) throw new SyncError({ code: "INVALID_CONFIG", message: `\`${tableKey}\` is not a synced table.` });
     return {
@@ -128,22 +147,24 @@ export function storedOperations(tables: Tables, operations: readonly PendingOpe
       key: table.keyColumns.map((column) => toStorageValue(column, key[column.key])),
       values: storedRow(table, values),
       before: storedRow(table, before),
+      ...(row === undefined ? {} : { row: storedRow(table, row) }),
     };
   });
 }
 
-function appOperation(tables: Tables, { table, kind, key, values, before }: LocalOperation): PendingOperation {
+function appOperation(tables: Tables, { table, kind, key, values, before, row }: LocalOperation): PendingOperation {
   return {
     table,
     kind,
     key: appKey(tables, table, key),
     values: appRow(tables, table, values),
     before: appRow(tables, table, before),
+    ...(row === undefined ? {} : { row: appRow(tables, table, row) }),
   };
 }
 
 function appKey(tables: Tables, table: string, key: Key): AppRow {
-  return toDrizzleRow(tables.get(table)?.keyColumns ?? [], key);
+  return readableRow(tables.get(table)?.keyColumns ?? [], key);
 }
 
 function appRow(tables: Tables, table: string, row: Readonly<Record<string, Value>>): AppRow {
@@ -156,7 +177,25 @@ function appRow(tables: Tables, table: string, row: Readonly<Record<string, Valu
     columns.push(column);
     values.push(value);
   }
-  return toDrizzleRow(columns, values);
+  return readableRow(columns, values);
+}
+
+/** A value that its column's codec cannot read (written by raw SQL, and refused for it) is shown as it is stored: the list must stay readable. */
+function readableRow(columns: readonly SyncColumn[], values: readonly Value[]): AppRow {
+  try {
+    return toDrizzleRow(columns, values);
+  } catch {
+    return Object.fromEntries(
+      columns.map((column, at) => {
+        const value = values[at] ?? null;
+        try {
+          return [column.key, toDrizzleRow([column], [value])[column.key]];
+        } catch {
+          return [column.key, value];
+        }
+      }),
+    );
+  }
 }
 
 function storedRow(table: SyncTable, row: AppRow): Readonly<Record<string, Value>> {

@@ -19,25 +19,30 @@
  */
 
 import { run, type Core } from "../plugin/core.ts";
-import {
-  closeStrangers,
-  dropTransactions,
-  lastTransaction,
-  readTransactions,
-  type DeviceTransaction,
-} from "../plugin/device-log.ts";
+import { closeStrangers, lastTransaction, readTransactions } from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
 import { PREFIX } from "../plugin/names.ts";
 import type { ChangedRow, SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
+import type { RandomBytes } from "../protocol/ids.ts";
 import type { Page } from "../protocol/pull.ts";
 import { changedRows, noteAll, noteGroups, noteImages, noteTouched, type ShownRows } from "./applied-rows.ts";
-import { addFreshImages, loadImages, removeImages, restoreOwn, rewind, storeImages } from "./base-images.ts";
+import {
+  addFreshImages,
+  keepOwn,
+  loadImages,
+  removeImages,
+  restoreOwn,
+  rewind,
+  storeImages,
+  type BaseImages,
+} from "./base-images.ts";
 import { requireCheckpoint, roundText, writeCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { deviceSchema, type DeviceSchema } from "./device-schema.ts";
-import { judgeIdentity } from "./identity.ts";
+import { judgeIdentity, takeBack } from "./identity.ts";
 import { collectInheritedKeys } from "./inherited-keys.ts";
-import { storeOutcome, transactionId, type StoredOutcome } from "./outcomes.ts";
+import { lastFormsAfter } from "./last-forms.ts";
+import { defaultKeepSentMs, leaveQueue, type Settled } from "./leave-queue.ts";
 import { replay } from "./rebase.ts";
 import {
   bindGroups,
@@ -68,12 +73,9 @@ export interface ApplyContext {
   /** The scope declaration of the handshake. */
   readonly declaration: string;
   readonly nowMs: number;
-}
-
-/** A transaction that left the queue. */
-export interface Settled {
-  readonly id: string;
-  readonly outcome?: StoredOutcome;
+  /** How long handled transactions are kept (rule I3). @default seven days */
+  readonly keepSentMs?: number | undefined;
+  readonly random?: RandomBytes | undefined;
 }
 
 /** What became of a page. `tables`: those that may have changed. */
@@ -110,7 +112,10 @@ export function* applyPage(sync: SyncDatabase, page: Page, basis: Basis, context
   const checkpoint = yield* requireCheckpoint();
   if (!fits(checkpoint, page, basis, schema)) return { kind: "stale" };
   if (checkpoint.epoch !== undefined && checkpoint.epoch !== page.epoch) return { kind: "foreign-epoch" };
-  if ((yield* judgeIdentity(sync, checkpoint, page, basis.handled)) !== "same") return { kind: "forked" };
+  const identity = yield* judgeIdentity(checkpoint, page, basis.handled);
+  if (identity === "forked") return { kind: "forked" };
+  // An older snapshot lacks what we know to be handled. A page from our own cursor cannot be older than we are.
+  if (identity === "overtaken" && page.from === undefined) return { kind: "stale" };
   return page.to === undefined
     ? yield* applyPart(sync, schema, checkpoint, page)
     : yield* muted(applyLast(sync, schema, checkpoint, { ...page, to: page.to }, context));
@@ -156,10 +161,13 @@ const startsOver = (checkpoint: Checkpoint): boolean => checkpoint.base === "par
 function* applyLast(
   sync: SyncDatabase,
   schema: DeviceSchema,
-  checkpoint: Checkpoint,
+  before: Checkpoint,
   page: Page & Required<Pick<Page, "to">>,
   context: ApplyContext,
 ): Core<PageResult> {
+  // I3: a page from our own cursor has the effects of all that is handled, whatever the server's record says.
+  const isLost = page.from === undefined && page.lastTx !== undefined && page.lastTx.number < before.handled.number;
+  const { checkpoint, lost } = isLost ? yield* takeBack(before, page.lastTx, context.random) : { checkpoint: before };
   const isFirst = isFirstSync(checkpoint, page);
   const staged = isFirst || checkpoint.round === undefined ? [] : yield* stagedPages();
   const held = JSON.stringify([...page.scopes].sort());
@@ -169,6 +177,9 @@ function* applyLast(
     replaces: page.from === undefined && (!isFirst || startsOver(checkpoint)),
     ...(page.from !== undefined && held !== checkpoint.held ? { scopes: page.scopes } : {}),
     end: page,
+    returned: before.handled.number,
+    nowMs: context.nowMs,
+    keepSentMs: context.keepSentMs ?? defaultKeepSentMs,
   };
   const written = yield* writeChanges(sync, schema, checkpoint, changes);
   if (staged.length > 0 || checkpoint.round !== undefined) yield* clearStage();
@@ -180,15 +191,19 @@ function* applyLast(
     cursor: page.to,
     base: "whole",
     held,
-    baseSchema: schema.hash,
+    // V2: the columns that the base holds, which are fewer while the server is older.
+    baseSchema: page.shared ?? page.schema,
     declaration: context.declaration,
     syncedAt: context.nowMs,
     handled: lastTx.number > checkpoint.handled.number ? lastTx : checkpoint.handled,
+    told: Math.max(checkpoint.told, lastTx.number),
+    isDenied: false,
     round: undefined,
     roundSchema: undefined,
     displaced: undefined,
   });
-  return { kind: "applied", tables: written.tables, applied: written.applied, settled: written.settled };
+  const settled = lost ? [{ id: lost.id, outcome: lost }, ...written.settled] : written.settled;
+  return { kind: "applied", tables: written.tables, applied: written.applied, settled };
 }
 
 /** What is to be written, and how it ends. */
@@ -202,6 +217,10 @@ export interface PageChanges {
   readonly scopes?: readonly string[];
   /** The last page of a round; absent while a first sync goes on. */
   readonly end?: Page;
+  /** Transactions of the queue up to this number have come back to it: base images know their effects (I3). @default none */
+  readonly returned?: number;
+  readonly nowMs?: number;
+  readonly keepSentMs?: number;
 }
 
 interface Written {
@@ -237,14 +256,15 @@ function* writeNoting(
   const hasPending = (yield* lastTransaction()).number > checkpoint.handled.number;
   if (!hasPending) {
     const displaced = yield* writeBase(schema, checkpoint, changes, tables);
-    return { tables, settled: [], checkpoint: { displaced, withheld: [], cascaded: false } };
+    const settled = yield* leave(sync, checkpoint, changes, { dropped: [], images: new Map() });
+    return { tables, settled, checkpoint: { displaced, withheld: [], cascaded: false } };
   }
   const beside = yield* leavesKeptAlone(sync, schema, checkpoint, changes);
   if (beside) {
     if (shown) yield* noteImages(beside.images, shown);
     for (const { table } of beside.images.values()) tables.add(table.key);
     if (yield* tryBeside(schema, changes.groups, beside)) {
-      return { tables, settled: yield* leaveQueue(beside.dropped, changes.end), checkpoint: {} };
+      return { tables, settled: yield* leave(sync, checkpoint, changes, beside), checkpoint: {} };
     }
   }
   return yield* rebase(sync, schema, checkpoint, changes, tables, shown);
@@ -293,20 +313,31 @@ function* rebase(
   for (const { entries } of transactions) for (const entry of entries) tables.add(entry.table.key);
   const images = yield* loadImages(schema);
   for (const image of images.values()) tables.add(image.table.key);
-  yield* addFreshImages(schema, images, transactions);
+  const returned = changes.returned ?? 0;
+  yield* addFreshImages(
+    schema,
+    images,
+    transactions.filter(({ number }) => number > returned),
+  );
+  // What came back has been part of the base. Undone, it gives the last form that its rows had before (P6), and nothing else.
+  const lastForms: BaseImages = new Map(images);
+  yield* addFreshImages(
+    schema,
+    lastForms,
+    transactions.filter(({ number }) => number <= returned),
+  );
   if (shown) yield* noteImages(images, shown);
-  yield* rewind(images);
+  // A base that is replaced need not be put back before; a damaged one cannot always be.
+  yield* changes.replaces ? keepOwn(images) : rewind(images);
   const displaced = yield* writeBase(schema, checkpoint, changes, tables);
 
   const handled = changes.end?.lastTx?.number ?? 0;
-  const settled = yield* leaveQueue(
-    transactions.filter(({ number }) => number <= handled),
-    changes.end,
-  );
+  const dropped = transactions.filter(({ number }) => number <= handled);
+  const settled = yield* leave(sync, checkpoint, changes, { dropped, images });
   const replayed = yield* replay(
     schema,
     transactions.filter(({ number }) => number > handled),
-    images,
+    lastFormsAfter(schema, new Map([...lastForms, ...images]), dropped),
   );
   yield* restoreOwn(images);
   yield* storeImages(replayed.images);
@@ -347,18 +378,13 @@ function* writeBase(
   return undefined;
 }
 
-/** Promise 2: what leaves the queue has been applied as written, or has its outcome stored with it. */
-function* leaveQueue(dropped: readonly DeviceTransaction[], end: Page | undefined): Core<readonly Settled[]> {
+/** Promise 2, with what the page says of them. */
+function leave(
+  sync: SyncDatabase,
+  checkpoint: Checkpoint,
+  { end, nowMs = 0, keepSentMs = defaultKeepSentMs }: PageChanges,
+  { dropped, images }: Pick<Beside, "dropped" | "images">,
+): Core<readonly Settled[]> {
   const outcomes = new Map((end?.outcomes ?? []).map((outcome) => [outcome.number, outcome]));
-  const settled: Settled[] = [];
-  for (const transaction of dropped) {
-    const outcome = outcomes.get(transaction.number);
-    const id = transactionId(transaction.stamp);
-    if (outcome && outcome.stamp === transaction.stamp)
-      settled.push({ id, outcome: yield* storeOutcome(transaction, outcome) });
-    else settled.push({ id });
-  }
-  const last = dropped.at(-1);
-  if (last) yield* dropTransactions(last.number);
-  return settled;
+  return leaveQueue(sync, dropped, { checkpoint, outcomes, images, nowMs, keepSentMs });
 }

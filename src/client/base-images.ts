@@ -14,6 +14,7 @@ import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 import { keyText } from "../protocol/key.ts";
 import type { DeviceSchema, DeviceTable } from "./device-schema.ts";
+import { completeImages } from "./migrated-images.ts";
 import { deleteSql, readRows, selectWhereSql, updateSql } from "./row-sql.ts";
 import { overwriteRows } from "./row-writer.ts";
 
@@ -139,6 +140,7 @@ export function* addFreshImages(
   images: BaseImages,
   transactions: readonly DeviceTransaction[],
 ): Core<void> {
+  yield* completeImages(images, transactions);
   const fresh = new Map<string, { readonly table: DeviceTable; readonly key: Key; readonly entries: DeviceEntry[] }>();
   for (const transaction of transactions) {
     for (const entry of transaction.entries) {
@@ -236,7 +238,8 @@ export function* restoreOwn(images: BaseImages): Core<void> {
   for (const [sql, group] of rows) yield* each(sql, group);
 }
 
-function* keepOwn(images: BaseImages): Core<void> {
+/** Notes what the device's own columns hold: the part of {@link rewind} that is left where the base is replaced as a whole. */
+export function* keepOwn(images: BaseImages): Core<void> {
   for (const [name, image] of images) {
     if (image.table.own.length === 0) continue;
     const own = yield* readOwn(image.table, image.key);

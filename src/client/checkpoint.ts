@@ -43,8 +43,19 @@ export interface Checkpoint {
   readonly baseSchema: string | undefined;
   /** Hash of the server's scope declaration that the base was computed with. */
   readonly declaration: string | undefined;
-  /** The last transaction that left the queue because a page covered it. */
+  /**
+   * The last transaction before the queue: covered by a page, or given up. The server's record may end before it (I3); the
+   * numbers between the two then go to it as an empty range.
+   */
   readonly handled: TxRef;
+  /** The highest number that a page ever said was handled (I4). */
+  readonly told: number;
+  /** Transactions up to this number were, or may have been, reported before (I3). */
+  readonly repeated: number;
+  /** The last one handled under an id that the device has given up (I4); 0 and 0 for none. */
+  readonly former: TxRef;
+  /** Whether the server's log was found not to have our cursor: until a fresh snapshot is there (I2). */
+  readonly isDenied: boolean;
   /** The round in progress, as JSON text; the server's to read. */
   readonly round: string | undefined;
   /** The schema hash that the round in progress is for. */
@@ -55,6 +66,8 @@ export interface Checkpoint {
   readonly cascaded: boolean;
   /** When the device last had everything, in milliseconds since 1970. */
   readonly syncedAt: number | undefined;
+  /** How often the base was found to differ from the server's rows, and was fetched anew. */
+  readonly mismatches: number;
   /** Rows of a first sync whose unique value made room until a later page comes (see `row-writer.ts`), as JSON text. */
   readonly displaced: string | undefined;
 }
@@ -71,11 +84,16 @@ const keys = {
   baseSchema: "device.base_schema",
   declaration: "device.declaration",
   handled: "device.handled",
+  told: "device.told",
+  repeated: "device.repeated",
+  former: "device.former",
+  isDenied: "device.denied",
   round: "device.round",
   roundSchema: "device.round_schema",
   withheld: "device.withheld",
   cascaded: "device.cascaded",
   syncedAt: "device.synced_at",
+  mismatches: "device.mismatches",
   displaced: "device.displaced",
 } as const satisfies Record<keyof Checkpoint, string>;
 
@@ -100,11 +118,16 @@ export function* readCheckpoint(): Core<Checkpoint | undefined> {
       baseSchema: text("baseSchema"),
       declaration: text("declaration"),
       handled: JSON.parse(text("handled") ?? "null") ?? NOBODY,
+      told: Number(text("told") ?? 0),
+      repeated: Number(text("repeated") ?? 0),
+      former: JSON.parse(text("former") ?? "null") ?? NOBODY,
+      isDenied: text("isDenied") === "true",
       round: text("round"),
       roundSchema: text("roundSchema"),
       withheld: JSON.parse(text("withheld") ?? "[]"),
       cascaded: text("cascaded") === "true",
       syncedAt: text("syncedAt") === undefined ? undefined : Number(text("syncedAt")),
+      mismatches: Number(text("mismatches") ?? 0),
       displaced: text("displaced"),
     };
   } catch (cause) {
@@ -153,11 +176,16 @@ export function newCheckpoint(random?: RandomBytes): Checkpoint {
     baseSchema: undefined,
     declaration: undefined,
     handled: NOBODY,
+    told: 0,
+    repeated: 0,
+    former: NOBODY,
+    isDenied: false,
     round: undefined,
     roundSchema: undefined,
     withheld: [],
     cascaded: false,
     syncedAt: undefined,
+    mismatches: 0,
     displaced: undefined,
   };
 }

@@ -22,6 +22,7 @@ import {
 } from "./app-values.ts";
 import type { EngineHold, HoldOptions, SignOutOptions, SyncEngine, SyncState, WaitOptions } from "./sync-engine.ts";
 import type { Transport } from "./transport.ts";
+import type { VerifyResult } from "./verification.ts";
 import { withToken } from "./with-token.ts";
 
 export type { Outcome, OutcomeConflict, PendingOperation, PendingTransaction } from "./app-values.ts";
@@ -38,8 +39,9 @@ export interface SyncClientOptions extends EngineOptions {
 
 /** How a transaction left the queue. */
 export type Settled =
-  | { readonly status: "applied" | "discarded" }
-  | { readonly status: "merged" | "rejected"; readonly outcome: Outcome };
+  /** `unknown`: nothing of it is kept. It was settled long ago, or never written here. */
+  | { readonly status: "applied" | "discarded" | "unknown" }
+  | { readonly status: "merged" | "rejected" | "lost"; readonly outcome: Outcome };
 
 /** A wish for a scope. `ready` resolves when the device holds it, and rejects when the subject may not read it. */
 export type Hold = EngineHold;
@@ -63,17 +65,44 @@ export interface SyncClient {
   readonly pending: {
     /** Its transactions, oldest first. */
     list(): Promise<readonly PendingTransaction[]>;
-    /** Resolves when a transaction has left the queue; at once for one that is not in it. */
+    /**
+     * Resolves when a transaction has left the queue; at once for one that is not in it, as long as something of it is kept: an outcome
+     * until it is dealt with, the others for `keepSentMs`.
+     */
     settled(id: string, options?: WaitOptions): Promise<Settled>;
+    /**
+     * Gives up a transaction that never gets through: it is undone here, what was written after it stays, and its number
+     * goes to the server with nothing in it, so that those behind it do. Resolves when that is recorded. Where an
+     * answer was lost and the server has applied it all the same, its changes come back with a page.
+     *
+     * @throws `NOT_PENDING` when it is not in the queue, or the server is known to have it.
+     */
+    discard(id: string): Promise<void>;
   };
   /** What became of merged and rejected transactions, with both versions, until it is resolved. */
   readonly outcomes: {
     list(): Promise<readonly Outcome[]>;
-    /** Tells of each outcome once, those that came while nobody listened first. Returns the unsubscribe function. */
+    /**
+     * Tells of each outcome once, those that came while nobody listened first; again only where the process ended between the
+     * call and the record of it. Returns the unsubscribe function.
+     */
     subscribe(listener: (outcome: Outcome) => void): () => void;
-    /** Removes an outcome from the list; `retry` writes the given operations, perhaps edited, as a new transaction. */
+    /**
+     * Removes an outcome from the list; `retry` writes the given operations, perhaps edited, as a new transaction in the same
+     * step. An update whose row is gone brings the row back with its `row`. Dependants are retried after their cause.
+     *
+     * @throws `OUTCOME_GONE` when it was dealt with already, `ROW_GONE` when an update without `row` names a row that is gone,
+     * `STORAGE_FAILED` when the operations break a local constraint. Then nothing is written, and the outcome is kept.
+     */
     resolve(id: string, resolution: { readonly retry: readonly PendingOperation[] } | "discard"): Promise<void>;
   };
+  /**
+   * Compares this device's rows, without what is pending, with the server's, by a checksum for each scope: those of `scopes` that are
+   * held, or all. What differs heals by itself: a fresh snapshot is taken, the queue stays, `onError` hears
+   * `CHECKSUM_MISMATCH`, and `state.mismatches` counts it. Resolves when the device is in step again; rejects, as `sync()`
+   * does, when the server cannot be reached now. Both sides read every row of those scopes, here in one transaction.
+   */
+  verify(scopes?: readonly string[], options?: WaitOptions): Promise<VerifyResult>;
   signOut(options: SignOutOptions): Promise<void>;
   /** Asks for a fresh snapshot; the queue stays. */
   reset(): Promise<void>;
@@ -147,6 +176,7 @@ function createFace(engine: SyncEngine, home: EngineHome): SyncClient {
           ? { status: settled.status, outcome: appOutcome(tableByKey, settled.outcome) }
           : settled;
       },
+      discard: (id) => engine.discard(id),
     },
     outcomes: {
       list: async () => (await engine.outcomes()).map((outcome) => appOutcome(tableByKey, outcome)),
@@ -159,6 +189,7 @@ function createFace(engine: SyncEngine, home: EngineHome): SyncClient {
         for (const listener of outcomeListeners) listener();
       },
     },
+    verify: (scopes, wait) => engine.verify(scopes, wait),
     signOut: (options) => engine.signOut(options),
     reset: () => engine.reset(),
     close: () => engine.close(),

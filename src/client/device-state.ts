@@ -6,11 +6,18 @@
  */
 
 import { run, type Core } from "../plugin/core.ts";
-import { closeStrangers, dropTransactions, lastTransaction, readTransactions } from "../plugin/device-log.ts";
+import {
+  clearTransactions,
+  closeStrangers,
+  lastTransaction,
+  readTransactions,
+  voidTransactions,
+} from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
 import { META } from "../plugin/names.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { Epoch, RandomBytes } from "../protocol/ids.ts";
+import type { ResetReason } from "../protocol/pull.ts";
 import { addFreshImages, loadImages, rewind, storeImages } from "./base-images.ts";
 import { newCheckpoint, readCheckpoint, requireCheckpoint, writeCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { deviceSchema } from "./device-schema.ts";
@@ -31,18 +38,30 @@ export function* openDevice(sync: SyncDatabase, random?: RandomBytes): Core<Chec
   return yield* restartRound(found);
 }
 
-/** The base is not to be gone on from: a fresh snapshot is asked for. Rows and queue stay until it has come. */
-export function* resetBase(checkpoint: Checkpoint, epoch?: Epoch): Core<Checkpoint> {
+/**
+ * The base is not to be gone on from: a fresh snapshot is asked for. Rows and queue stay until it has come. `reason`: what the
+ * server said, if it did; one that has another history than we may have lost what we wrote (I3).
+ */
+export function* resetBase(checkpoint: Checkpoint, epoch?: Epoch, reason?: ResetReason): Core<Checkpoint> {
   yield* clearStage();
   const next: Checkpoint = {
     ...checkpoint,
     epoch: epoch ?? checkpoint.epoch,
+    isDenied: checkpoint.isDenied || reason === "CURSOR_UNKNOWN" || (epoch !== undefined && epoch !== checkpoint.epoch),
     cursor: undefined,
     declaration: undefined,
     round: undefined,
     roundSchema: undefined,
   };
   yield* writeCheckpoint(checkpoint, next);
+  return next;
+}
+
+/** The same, because rows of the base are not the server's; counted, so that an app can tell of it. */
+export function* resetMismatched(checkpoint: Checkpoint): Core<Checkpoint> {
+  const reset = yield* resetBase(checkpoint);
+  const next: Checkpoint = { ...reset, mismatches: reset.mismatches + 1 };
+  yield* writeCheckpoint(reset, next);
   return next;
 }
 
@@ -55,7 +74,7 @@ export function* restartRound(checkpoint: Checkpoint): Core<Checkpoint> {
 }
 
 /** Undoes everything that is pending; in `apply` mode. Gives the ids of the discarded transactions. */
-export function* discardPending(sync: SyncDatabase, random?: RandomBytes): Core<readonly string[]> {
+export function* discardPending(sync: SyncDatabase, nowMs: number, random?: RandomBytes): Core<readonly string[]> {
   const schema = deviceSchema(sync);
   yield* closeStrangers(sync);
   const checkpoint = yield* requireCheckpoint();
@@ -69,11 +88,11 @@ export function* discardPending(sync: SyncDatabase, random?: RandomBytes): Core<
       yield* storeImages(new Map());
     })(),
   );
-  const { number } = yield* lastTransaction();
-  yield* dropTransactions(number);
   // Their numbers are used up on the server's side or missing there; under a fresh id neither matters.
-  const anew = yield* startAnew({ ...checkpoint, handled: { number, stamp: 0 } }, random);
-  yield* writeCheckpoint(anew, { ...anew, withheld: [] });
+  yield* voidTransactions(checkpoint.handled.number, nowMs);
+  const left: Checkpoint = { ...checkpoint, handled: yield* lastTransaction(), withheld: [] };
+  yield* writeCheckpoint(checkpoint, left);
+  yield* startAnew(left, random);
   return pending.map((transaction) => transactionId(transaction.stamp));
 }
 
@@ -84,10 +103,7 @@ export function* wipeDevice(sync: SyncDatabase, random?: RandomBytes): Core<void
   yield* storeImages(new Map());
   yield* clearStage();
   yield* clearOutcomes();
-  const checkpoint = yield* requireCheckpoint();
-  const { number } = yield* lastTransaction();
-  yield* dropTransactions(number);
-  yield* startAnew({ ...checkpoint, handled: { number, stamp: 0 } }, random);
+  yield* clearTransactions();
   yield* run(`DELETE FROM ${META} WHERE k >= 'device.' AND k < 'device/'`);
   yield* writeCheckpoint(undefined, newCheckpoint(random));
 }

@@ -36,8 +36,19 @@ export function writtenMeanwhile(): SyncError {
 /** An outcome that is not there is retried. */
 export function resolvedAlready(): SyncError {
   return new SyncError({
-    code: "INVALID_CONFIG",
+    code: "OUTCOME_GONE",
     message: "There is no such outcome; it was resolved already. Nothing was written.",
+  });
+}
+
+/** A transaction that is to be discarded is not in the queue, or not only there. */
+export function notPending(kind: "absent" | "uploaded"): SyncError {
+  return new SyncError({
+    code: "NOT_PENDING",
+    message:
+      kind === "absent"
+        ? "There is no such transaction in the queue. Nothing was discarded."
+        : "The server has this transaction already, so it cannot be discarded. Write what undoes it.",
   });
 }
 

@@ -18,15 +18,19 @@ import { startAnew } from "./identity.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { MachineEvent } from "./machine.ts";
 import { forgetQueue, type Session } from "./session.ts";
+import type { ReadAhead } from "./read-ahead.ts";
 import type { Transport } from "./transport.ts";
+import type { Verification } from "./verification.ts";
 
 /** What the requests work with. */
 export interface ExchangeContext {
   readonly sync: SyncDatabase;
   readonly transport: Transport;
+  readonly readAhead: ReadAhead;
   readonly local: LocalDatabase;
   readonly session: Session;
   readonly holds: Holds;
+  readonly verification: Verification;
   readonly clock: Clock;
   readonly random?: RandomBytes | undefined;
   /** Told after a page was applied or staged, and after a transaction left the queue. */
@@ -36,18 +40,22 @@ export interface ExchangeContext {
   ) => void;
   /** The number of the last transaction known to be handled. */
   readonly handled: () => number;
+  /** How long handled transactions are kept, in milliseconds (rule I3). */
+  readonly keepSentMs?: number | undefined;
+  /** Told when there is something to be pushed again. */
+  readonly onReturned: () => void;
   /** Told of what healed itself. */
   readonly onError: (error: SyncError) => void;
 }
 
-/** Rule I4: somebody else speaks under our name, or the server has forgotten us. */
+/** Rule I4: somebody else speaks under our name. */
 export async function fork(context: ExchangeContext): Promise<MachineEvent> {
   const { local, session, random } = context;
-  await local("write", function* () {
+  const { handled } = await local("write", function* () {
     yield* closeStrangers(context.sync);
     return yield* startAnew(yield* requireCheckpoint(), random);
   });
-  forgetQueue(session);
+  forgetQueue(session, handled);
   return { type: "renegotiate" };
 }
 

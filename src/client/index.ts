@@ -17,6 +17,7 @@ export {
 } from "./client.ts";
 export type { EngineOptions } from "./engine.ts";
 export type { HoldOptions, SignOutOptions, SyncState, WaitOptions } from "./sync-engine.ts";
+export type { VerifyResult } from "./verification.ts";
 export type { SyncStatus } from "./machine.ts";
 export { httpTransport, type HttpTransportOptions } from "./http-transport.ts";
 export { trpcTransport, type TrpcSubscriptionHandlers, type TrpcSyncClient } from "./trpc-transport.ts";

@@ -240,6 +240,20 @@ describe("interruptions", () => {
     ).toBe(true);
   });
 
+  test("a paused client goes on with `start` as well", async () => {
+    await using world = await seeded();
+    const device = world.device("ann");
+    device.client.start();
+    await settle(() => device.client.state.status === "synced");
+    device.client.pause();
+    world.server.db.insert(tags).values({ id: "t", name: "t" }).run();
+    await settle();
+    expect(device.client.state.status).toBe("paused");
+    device.client.start();
+    await settle(() => device.client.state.status === "synced");
+    expect(device.db.select().from(tags).all()).toHaveLength(1);
+  });
+
   test("a stream that falls silent is opened again", async () => {
     await using world = await seeded();
     let opened = 0;

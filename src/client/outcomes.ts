@@ -1,7 +1,7 @@
 /**
- * Outcomes on the device: what became of merged and rejected transactions, with both versions, kept in the local database
- * until the app has dealt with them (promise 3). An outcome is stored in the transaction that drops its transaction from
- * the queue, together with the operations as they were written, which nobody else has any more.
+ * Outcomes on the device: what became of merged, rejected and lost transactions, with both versions, kept in the local
+ * database until the app has dealt with them (promise 3). An outcome is stored in the transaction that takes its transaction
+ * out of the queue, together with the operations as they were written.
  *
  * @module
  */
@@ -13,6 +13,7 @@ import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { OperationKind } from "../protocol/push.ts";
+import type { GoneRows } from "./gone-rows.ts";
 
 /** One operation of a local transaction: column keys to storage values. */
 export interface LocalOperation {
@@ -23,50 +24,90 @@ export interface LocalOperation {
   readonly values: Readonly<Record<string, Value>>;
   /** What was there before: nothing for an insert, the changed columns for an update, the row for a delete. */
   readonly before: Readonly<Record<string, Value>>;
+  /** Of an update whose row is gone: the whole row as it was written here, so that a retry can bring it back. */
+  readonly row?: Readonly<Record<string, Value>>;
+}
+
+/**
+ * Transactions that the server had handled and lost, and that are kept no longer (rule I3): the numbers `from` to `number`. It
+ * never travels; `stamp` is its own.
+ */
+export interface LostOutcome {
+  readonly status: "lost";
+  readonly from: number;
+  readonly number: number;
+  readonly stamp: number;
 }
 
 /** An outcome as the device keeps it. */
 export interface StoredOutcome {
-  /** The transaction's id on this device, the same as in the queue. */
+  /** The transaction's id on this device, the same as in the queue; one of its own for a loss. */
   readonly id: string;
-  readonly outcome: Outcome;
-  /** The transaction as it was written here. */
+  readonly outcome: Outcome | LostOutcome;
+  /** The transaction as it was written here; nothing for a loss. */
   readonly operations: readonly LocalOperation[];
+  /** Present where the app may have been told of the same transaction before, perhaps otherwise: the server lost it (I3). */
+  readonly again?: true;
 }
 
 const OUTCOMES = `${PREFIX}outcomes`;
 
-/** The id of a transaction on this device: its stamp, which survives renumbering. */
+type StoredBody = readonly [StoredOutcome["outcome"], readonly LocalOperation[], true?];
+
+/** The id of a transaction on this device: its stamp, which it keeps under every id of the device. */
 export function transactionId(stamp: number): string {
   return stamp.toString(36);
 }
 
 /** The operations of a transaction in the queue. */
-export function operationsOf(transaction: DeviceTransaction): readonly LocalOperation[] {
+export function operationsOf(transaction: DeviceTransaction, gone: GoneRows = new Map()): readonly LocalOperation[] {
   // Numbered as they are pushed: an update that changed nothing that syncs is not.
   const entries = transaction.entries.filter(
     (entry) => entry.kind !== "update" || entry.columns.some((column) => !column.excluded),
   );
-  return entries.map((entry) => ({
-    table: entry.table.key,
-    kind: entry.kind,
-    key: entry.key,
-    values: entry.kind === "delete" ? {} : byColumn(entry, entry.values),
-    before: entry.kind === "insert" ? {} : byColumn(entry, entry.before),
-  }));
+  return entries.map((entry) => {
+    const row = gone.get(entry);
+    return {
+      table: entry.table.key,
+      kind: entry.kind,
+      key: entry.key,
+      values: entry.kind === "delete" ? {} : byColumn(entry, entry.values),
+      before: entry.kind === "insert" ? {} : byColumn(entry, entry.before),
+      ...(row === undefined ? {} : { row }),
+    };
+  });
 }
 
-/** Stores the outcome of a transaction that leaves the queue. */
-export function* storeOutcome(transaction: DeviceTransaction, outcome: Outcome): Core<StoredOutcome> {
-  const stored: StoredOutcome = {
-    id: transactionId(transaction.stamp),
-    outcome,
-    operations: operationsOf(transaction),
-  };
-  yield* run(`INSERT INTO ${OUTCOMES} (id, body) VALUES (?, ?)`, [
-    transaction.stamp,
-    encodeCbor([outcome, stored.operations]),
-  ]);
+/** Stores the outcome of a transaction that leaves the queue. `gone`: whole rows of updates whose row is not there. */
+export function* storeOutcome(
+  transaction: DeviceTransaction,
+  outcome: Outcome,
+  gone: GoneRows = new Map(),
+): Core<StoredOutcome> {
+  return yield* store({ id: transactionId(transaction.stamp), outcome, operations: operationsOf(transaction, gone) });
+}
+
+/** The same of a transaction that may have been reported before: takes the place of what was said of it then. */
+export function* storeOutcomeAgain(
+  transaction: DeviceTransaction,
+  outcome: Outcome,
+  gone: GoneRows = new Map(),
+): Core<StoredOutcome> {
+  const id = transactionId(transaction.stamp);
+  yield* removeOutcome(id);
+  return yield* store({ id, outcome, operations: operationsOf(transaction, gone), again: true });
+}
+
+/** Stores that transactions are lost. */
+export function* storeLost(lost: Omit<LostOutcome, "status">, isRepeated: boolean): Core<StoredOutcome> {
+  const stored: StoredOutcome = { id: transactionId(lost.stamp), outcome: { status: "lost", ...lost }, operations: [] };
+  return yield* store(isRepeated ? { ...stored, again: true } : stored);
+}
+
+function* store(stored: StoredOutcome): Core<StoredOutcome> {
+  const { id, outcome, operations, again } = stored;
+  const body = encodeCbor(again ? [outcome, operations, again] : [outcome, operations]);
+  yield* run(`INSERT INTO ${OUTCOMES} (id, body) VALUES (?, ?)`, [stampOfId(id), body]);
   return stored;
 }
 
@@ -98,11 +139,12 @@ export function* clearOutcomes(): Core<void> {
 }
 
 function decode(stamp: number, body: Uint8Array): StoredOutcome {
-  const [outcome, operations] = decodeCbor(body) as readonly [Outcome, readonly LocalOperation[]];
-  return { id: transactionId(stamp), outcome, operations };
+  const [outcome, operations, again] = decodeCbor(body) as StoredBody;
+  return { id: transactionId(stamp), outcome, operations, ...(again ? { again } : {}) };
 }
 
-function stampOfId(id: string): number {
+/** The reverse of {@link transactionId}; a stamp that nothing has for a text that is no id. */
+export function stampOfId(id: string): number {
   const stamp = Number.parseInt(id, 36);
   return Number.isSafeInteger(stamp) ? stamp : -1;
 }

@@ -9,7 +9,6 @@
 import type { Core } from "../plugin/core.ts";
 import { readTransactions, type DeviceEntry, type DeviceTransaction } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import type { SyncColumn } from "../plugin/table.ts";
 import { SyncError } from "../protocol/errors.ts";
 import type { KnownTables, Limits } from "../protocol/handshake.ts";
 import { rowHash, seenValue } from "../protocol/hash.ts";
@@ -18,16 +17,21 @@ import type { Operation, OperationShape, PushRequest, PushTransaction } from "..
 import type { Checkpoint } from "./checkpoint.ts";
 import { deviceSchema, type DeviceTable } from "./device-schema.ts";
 import { seenRows, type SeenRows } from "./seen-rows.ts";
+import { speak, speakRow, type SentAs } from "./written-schemas.ts";
 
 /** What a push is built for. */
 export interface PushPlan {
   readonly checkpoint: Checkpoint;
-  /** The last transaction that the server is known to have. */
+  /** The last transaction that the server is known to have; before the queue's front where its record ends early (I3). */
   readonly after: TxRef;
   readonly epoch: Epoch;
   readonly limits: Pick<Limits, "maxPushTransactions" | "maxRequestBytes">;
   /** Tables and columns that the server has. */
   readonly serverTables: KnownTables;
+  /** What it has and does not take from this device, which is too old. @default nothing */
+  readonly outdated?: KnownTables | undefined;
+  /** How transactions are sent that were written with another schema than the present one, by its hash. @default as they are */
+  readonly written?: ReadonlyMap<string, SentAs>;
   /** Transactions wanted with whole rows (rule P6). */
   readonly needed: ReadonlySet<number>;
   /** Stamps of transactions that are sent without their operations: the server does not take them. @default none */
@@ -48,11 +52,23 @@ const FILL = 0.8;
 
 /** Builds the next push; undefined when the queue holds nothing after `plan.after`. */
 export function* buildPush(sync: SyncDatabase, plan: PushPlan): Core<Push | undefined> {
+  const { serverTables, outdated } = plan;
+  const present = { tables: serverTables, ...(outdated === undefined ? {} : { outdated }) };
   const shapes = createShapes();
   const txs: PushTransaction[] = [];
   const transactions: DeviceTransaction[] = [];
+  const { deviceId, handled, cursor } = plan.checkpoint;
+  const lacksNumbers = plan.after.number < handled.number;
+  const previous = lacksNumbers && cursor === undefined ? handled : plan.after;
+  let rows: SeenRows | undefined;
   let bytes = 200;
-  let after = plan.after.number;
+  let after = Math.max(previous.number, handled.number);
+  // I3: the cursor goes along, so that the server takes the range only if its log has what was handled.
+  const vouched = lacksNumbers && cursor !== undefined ? { cursor } : {};
+  if (previous.number < handled.number) {
+    const { number, stamp } = handled;
+    txs.push({ number, from: previous.number + 1, stamp, hlc: 0, schema: deviceSchema(sync).hash, ops: [] });
+  }
   build: while (txs.length < plan.limits.maxPushTransactions) {
     const read = yield* readTransactions(sync, {
       after,
@@ -60,15 +76,15 @@ export function* buildPush(sync: SyncDatabase, plan: PushPlan): Core<Push | unde
     });
     for (const transaction of read) {
       const isRefused = plan.refused?.has(transaction.stamp) === true;
-      const missing = isRefused ? undefined : missingOnServer(transaction, plan.serverTables);
+      const as: SentAs = plan.written?.get(transaction.schema) ?? { schema: transaction.schema, ...present };
+      const missing = isRefused ? undefined : findMissing(transaction, as);
       if (missing) {
         if (txs.length === 0) throw missing;
         break build;
       }
-      const rows = plan.needed.has(transaction.number)
-        ? yield* seenRows(sync, plan.checkpoint, transaction)
-        : undefined;
-      const tx = encodeTransaction(sync, isRefused ? { ...transaction, entries: [] } : transaction, shapes, rows);
+      if (plan.needed.has(transaction.number)) rows ??= yield* seenRows(sync, plan.checkpoint, plan.needed);
+      const sent = isRefused ? { ...transaction, entries: [] } : transaction;
+      const tx = encodeTransaction(sync, sent, { as, shapes, rows });
       const size = sizeOf(tx);
       if (txs.length > 0 && bytes + size > plan.limits.maxRequestBytes * FILL) break build;
       bytes += size;
@@ -79,8 +95,7 @@ export function* buildPush(sync: SyncDatabase, plan: PushPlan): Core<Push | unde
     if (read.length === 0) break;
   }
   if (txs.length === 0) return undefined;
-  const { deviceId } = plan.checkpoint;
-  return { request: { deviceId, epoch: plan.epoch, previous: plan.after, shapes: shapes.list, txs }, transactions };
+  return { request: { deviceId, epoch: plan.epoch, ...vouched, previous, shapes: shapes.list, txs }, transactions };
 }
 
 interface Shapes {
@@ -108,76 +123,66 @@ function createShapes(): Shapes {
 function encodeTransaction(
   sync: SyncDatabase,
   transaction: DeviceTransaction,
-  shapes: Shapes,
-  rows: SeenRows | undefined,
+  how: { readonly as: SentAs; readonly shapes: Shapes; readonly rows: SeenRows | undefined },
 ): PushTransaction {
+  const { as, shapes, rows } = how;
   const schema = deviceSchema(sync);
   const ops: Operation[] = [];
   for (const entry of transaction.entries) {
     const table = schema.byKey.get(entry.table.key);
-    const op = table && encodeEntry(table, entry, shapes, rows?.get(entry));
+    const row = rows?.get(entry.seq);
+    const op = table && encodeEntry(table, entry, { as, shapes }, row && speakRow(row, entry, table, as));
     if (op) ops.push(op);
   }
   const { number, stamp, hlc } = transaction;
-  return { number, stamp, hlc, schema: transaction.schema, ops };
+  return { number, stamp, hlc, schema: as.schema, ops };
 }
 
 function encodeEntry(
   table: DeviceTable,
   entry: DeviceEntry,
-  shapes: Shapes,
+  { as, shapes }: { readonly as: SentAs; readonly shapes: Shapes },
   row: readonly Value[] | undefined,
 ): Operation | undefined {
-  const at = entry.columns.flatMap((column, index) => (column.excluded ? [] : [index]));
-  const columns = at.map((index) => entry.columns[index] as SyncColumn);
-  const pick = (values: readonly Value[]): readonly Value[] => at.map((index) => values[index] ?? null);
-  const shape = (kept: readonly SyncColumn[]): number =>
-    shapes.indexOf(
-      table.key,
-      entry.kind,
-      kept.map((column) => column.key),
-    );
+  const { columns, values, before } = speak(entry, table, as);
+  const shape = (keys: readonly string[]): number => shapes.indexOf(table.key, entry.kind, keys);
+  const keys = columns.map(({ key }) => key);
+  const forms = columns.map(({ form }) => form);
   switch (entry.kind) {
     case "insert":
-      return withRow([shape(columns), entry.key, pick(entry.values), []], row);
+      return withRow([shape(keys), entry.key, values, []], row);
     case "update":
       // An update that changed nothing that syncs.
       if (columns.length === 0) return undefined;
       return withRow(
-        [
-          shape(columns),
-          entry.key,
-          pick(entry.values),
-          pick(entry.before).map((value, index) => seenValue(value, formOf(columns, index))),
-        ],
+        [shape(keys), entry.key, values, before.map((value, index) => seenValue(value, forms[index] ?? "any"))],
         row,
       );
-    case "delete": {
-      const forms = columns.map((column) => column.form);
-      return withRow([shape([]), entry.key, [], [[rowHash(pick(entry.before), forms)]]], row);
-    }
+    case "delete":
+      return withRow([shape([]), entry.key, [], [[rowHash(before, forms)]]], row);
   }
 }
 
 const withRow = (operation: Operation, row: readonly Value[] | undefined): Operation =>
   row === undefined ? operation : [operation[0], operation[1], operation[2], operation[3], row];
 
-const formOf = (columns: readonly SyncColumn[], index: number): SyncColumn["form"] =>
-  (columns[index] as SyncColumn).form;
-
-/** Rule V3: a transaction that names what the server lacks waits, and with it all behind it. */
-function missingOnServer(
-  transaction: DeviceTransaction,
-  serverTables: KnownTables,
-): SyncError<"SCHEMA_MISMATCH"> | undefined {
+/** Rule V3: a transaction that names what the server lacks, or does not take, waits, and with it all behind it. */
+function findMissing(transaction: DeviceTransaction, as: SentAs): SyncError<"SCHEMA_MISMATCH"> | undefined {
   for (const { table, columns } of transaction.entries) {
-    const known = serverTables[table.key];
-    const column = columns.find((candidate) => !candidate.excluded && !known?.includes(candidate.key));
-    if (known && !column) continue;
+    const known = as.tables[table.key];
+    const column = known && columns.find((candidate) => !candidate.excluded && !known.includes(candidate.key));
+    const closed = as.outdated?.[table.key];
+    const isClosed = closed !== undefined && (column ? closed.includes(column.key) : closed.length === 0);
+    if (known && !column && !isClosed) continue;
+    const tooOld = isClosed ? "device" : "server";
+    const what = `${column ? `column \`${column.key}\` of table` : "table"} \`${table.key}\``;
     return new SyncError({
       code: "SCHEMA_MISMATCH",
-      message: `The server does not know ${column ? `column \`${column.key}\` of table` : "table"} \`${table.key}\` yet. What was written here waits until it does.`,
-      details: { tooOld: "server", table: table.key, ...(column ? { column: column.key } : {}) },
+      message:
+        tooOld === "server"
+          ? `The server does not know ${what} yet. What was written here waits until it does.`
+          : `The device is too old to write ${what}. Update the app; what was written here waits until then.`,
+      details: { tooOld, table: table.key, ...(column ? { column: column.key } : {}) },
     });
   }
   return undefined;

@@ -4,9 +4,12 @@
  * @module
  */
 
-import { closeStrangers, lastTransaction } from "../plugin/device-log.ts";
+import type { Core } from "../plugin/core.ts";
+import { closeStrangers, correctClock, lastTransaction, readClockOffset } from "../plugin/device-log.ts";
 import { isSyncError, SyncError } from "../protocol/errors.ts";
+import { clockOffset, type ClockReading } from "../protocol/hlc.ts";
 import type { PushAnswer } from "../protocol/push.ts";
+import { noteAttempts } from "./attempts.ts";
 import { requireCheckpoint } from "./checkpoint.ts";
 import { type ExchangeContext, requireAgreement, fork } from "./exchange.ts";
 import { judgeIdentity } from "./identity.ts";
@@ -14,6 +17,10 @@ import type { MachineEvent } from "./machine.ts";
 import { buildPush } from "./pending.ts";
 import { readRefusals, refuse } from "./refusals.ts";
 import { noteFruitless, type Session } from "./session.ts";
+import { storageError } from "./storage-error.ts";
+
+/** Transactions whose whole rows are sent without being asked for, at most. */
+const MAX_NEED_AHEAD = 256;
 
 /** One push. */
 export async function push(context: ExchangeContext, signal: AbortSignal): Promise<MachineEvent> {
@@ -23,9 +30,12 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
     yield* closeStrangers(sync);
     const checkpoint = yield* requireCheckpoint();
     if (session.uploaded.number < checkpoint.handled.number) session.uploaded = checkpoint.handled;
+    // I3: as of the last pull. The server looks again whether it has what was handled.
+    const { recordEnd } = session;
+    session.recordEnd = undefined;
     const made = yield* buildPush(sync, {
       checkpoint,
-      after: session.uploaded,
+      after: recordEnd ?? session.uploaded,
       epoch: agreement.epoch,
       limits: {
         maxPushTransactions: Math.min(agreement.limits.maxPushTransactions, session.maxPushTransactions),
@@ -33,6 +43,8 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
       },
       refused: yield* readRefusals(),
       serverTables: agreement.tables,
+      outdated: agreement.outdated,
+      written: session.written,
       needed: session.needed,
     });
     return { checkpoint, made };
@@ -40,10 +52,11 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
   if (!built.made) return { type: "pushed", more: false };
   const { request, transactions } = built.made;
   let answer: PushAnswer;
+  const sentAt = sync.now();
   try {
     answer = await transport.push(request, { signal });
   } catch (error) {
-    if (isSyncError(error) && error.code !== "ABORTED") noteAttempts(session, transactions, error);
+    if (isSyncError(error) && error.code !== "ABORTED") await noteFailed(context, transactions, error);
     const [only] = transactions;
     if (!isSyncError(error, "TOO_LARGE") || !only || request.txs.every(({ ops }) => ops.length === 0)) throw error;
     onError(error);
@@ -56,19 +69,25 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
   if (answer.epoch !== agreement.epoch || answer.kind === "reset" || answer.kind === "need-schema")
     return { type: "renegotiate" };
   if (answer.kind === "forked") return await fork(context);
-  const { lastTx, ackedTx } = answer;
+  const { lastTx, ackedTx, time } = answer;
+  if (time !== undefined) await putClockRight(context, { sentAt, receivedAt: sync.now(), serverTime: time });
   const judged = await local("read", function* () {
     const checkpoint = yield* requireCheckpoint();
     if (checkpoint.deviceId !== request.deviceId)
       return { identity: "same" as const, last: checkpoint.handled, isStale: true };
     return {
-      identity: yield* judgeIdentity(sync, checkpoint, { lastTx, ackedTx }, built.checkpoint.handled.number),
+      identity: yield* judgeIdentity(checkpoint, { lastTx, ackedTx }, built.checkpoint.handled.number),
       last: yield* lastTransaction(),
       isStale: false,
     };
   });
   if (judged.isStale) return { type: "pushed", more: true };
-  if (judged.identity !== "same") return await fork(context);
+  if (judged.identity === "forked") return await fork(context);
+  if (judged.identity === "behind") {
+    // I3: whether the server has lost what it handled, or only its record of us, the pull tells that comes first now.
+    session.isBehind = true;
+    return { type: "renegotiate" };
+  }
 
   const before = session.uploaded.number;
   if (answer.kind === "gap" || lastTx.number > before) session.uploaded = lastTx;
@@ -79,19 +98,46 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
         message: `The server asks again for the rows of transaction ${answer.number}, which it was sent.`,
       });
     }
-    session.needed.add(answer.number);
+    // A resolver that needs one row mostly needs the next ones, too: a long queue is not asked for them one by one.
+    for (let i = 0; i < session.needAhead; i++) session.needed.add(answer.number + i);
+    session.needAhead = Math.min(session.needAhead * 2, MAX_NEED_AHEAD);
   } else if (session.uploaded.number <= before && before < (transactions[0]?.number ?? 0))
     noteFruitless(session, "push");
   if (lastTx.number > before) session.fruitless = 0;
-  for (const number of [...session.attempts.keys()])
-    if (number <= session.uploaded.number) session.attempts.delete(number);
+  if (answer.kind === "ok") session.needAhead = 1;
   for (const number of [...session.needed]) if (number <= session.uploaded.number) session.needed.delete(number);
   return { type: "pushed", more: judged.last.number > session.uploaded.number };
 }
 
-function noteAttempts(session: Session, transactions: readonly { readonly number: number }[], error: SyncError): void {
-  for (const { number } of transactions)
-    session.attempts.set(number, { count: (session.attempts.get(number)?.count ?? 0) + 1, lastError: error });
+/** Rule P11: a clock that was moved since the handshake. */
+async function putClockRight({ sync, local }: ExchangeContext, reading: ClockReading): Promise<void> {
+  if ((await local("read", offsetOf)) === undefined) return;
+  await local("write", function* () {
+    yield* closeStrangers(sync);
+    const offset = yield* offsetOf();
+    if (offset !== undefined) yield* correctClock(offset, reading.receivedAt);
+  });
+  function* offsetOf(): Core<number | undefined> {
+    return clockOffset(reading, yield* readClockOffset());
+  }
+}
+
+/** What failed is readable at any time (promise 4); that it cannot be noted must not hide why it failed. */
+async function noteFailed(
+  { local, onError }: ExchangeContext,
+  transactions: readonly { readonly number: number; readonly stamp: number }[],
+  error: SyncError,
+): Promise<void> {
+  // Those before the one that the server names are handled.
+  const from = isSyncError(error, "UNAVAILABLE") ? (error.details?.transaction ?? 0) : 0;
+  const stamps = transactions.filter(({ number }) => number >= from).map(({ stamp }) => stamp);
+  try {
+    await local("write", function* () {
+      yield* noteAttempts(stamps, error, (yield* requireCheckpoint()).handled.number);
+    });
+  } catch (failure) {
+    onError(storageError(failure));
+  }
 }
 
 /** At most as many as half of those in a request that was too large, and half their bytes. */

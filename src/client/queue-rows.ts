@@ -4,12 +4,14 @@
  * marker's stamp is random, so one that is still there vouches for everything before it, and one that is not (rolled
  * back, or dropped) makes us read again.
  *
+ * What has left the queue is in the log for a while; it is not read, but when it comes back (I3), everything is read anew.
  * Rows that left the queue may still be named; callers ask for what comes after a seq.
  *
  * @module
  */
 
 import { first, type Core } from "../plugin/core.ts";
+import { readDropped } from "../plugin/device-log.ts";
 import { LOG } from "../plugin/names.ts";
 import { readChangedKeys } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
@@ -27,6 +29,8 @@ export interface QueueRows {
 }
 
 interface Known {
+  /** From where on the log was read. */
+  readonly from: number;
   /** Up to where the log was read, and the stamp of its row there. */
   readonly seq: number;
   readonly stamp: Value;
@@ -40,13 +44,16 @@ const knownByDatabase = new WeakMap<SyncDatabase, Known>();
 /** Brings the memory up to date. In a write transaction, after the open entries were closed. */
 export function* readQueueRows(sync: SyncDatabase): Core<QueueRows> {
   const before = knownByDatabase.get(sync);
+  const front = (yield* readDropped()).seq;
   const isVouched =
     before !== undefined &&
+    before.from <= front &&
     (yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [before.seq]))?.[0] === before.stamp;
-  const known: Known = isVouched ? before : { seq: 0, stamp: null, rows: new Map(), tables: new Map() };
-  const oldest = Number((yield* first(`SELECT seq FROM ${LOG} ORDER BY seq LIMIT 1`))?.[0] ?? 0);
+  const known: Known = isVouched
+    ? { ...before, from: front }
+    : { from: front, seq: front, stamp: null, rows: new Map(), tables: new Map() };
   for (const [name, { last }] of known.rows) {
-    if (last >= oldest) break;
+    if (last > front) break;
     known.rows.delete(name);
   }
   // Until it is complete it vouches for nothing.

@@ -12,7 +12,7 @@ import { readMeta, writeMeta } from "../plugin/meta.ts";
 import { LOG, MARKER } from "../plugin/names.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { Page } from "../protocol/pull.ts";
-import type { Settled } from "./apply.ts";
+import type { Settled } from "./leave-queue.ts";
 import { transactionId } from "./outcomes.ts";
 
 /** Among the device's own, so that it goes with them when the device is wiped. */
@@ -27,6 +27,12 @@ export function* readRefusals(): Core<ReadonlySet<number>> {
 /** Notes that the server does not take a transaction. */
 export function* refuse(stamp: number): Core<void> {
   yield* writeRefusals(new Set([...(yield* readRefusals()), stamp]));
+}
+
+/** Forgets that the server does not take a transaction: the app has discarded it itself. */
+export function* withdrawRefusal(stamp: number): Core<void> {
+  const refused = yield* readRefusals();
+  if (refused.has(stamp)) yield* writeRefusals(new Set([...refused].filter((other) => other !== stamp)));
 }
 
 /** The page with the outcomes of the refused transactions that it covers, as if the server had judged them. */

@@ -10,7 +10,7 @@ import { closeDeviceTransaction } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncColumn } from "../plugin/table.ts";
 import { SyncError } from "../protocol/errors.ts";
-import type { Value } from "../protocol/ids.ts";
+import type { Key, Value } from "../protocol/ids.ts";
 import { deviceSchema, type DeviceTable } from "./device-schema.ts";
 import type { LocalOperation } from "./outcomes.ts";
 import { deleteSql, updateSql, upsertSql } from "./row-sql.ts";
@@ -22,14 +22,8 @@ export function* writeAgain(sync: SyncDatabase, operations: readonly LocalOperat
   for (const operation of operations) {
     const table = schema.byKey.get(operation.table);
     if (!table) throw unknownColumn(operation.table);
-    const columns: SyncColumn[] = [];
-    const values: Value[] = [];
-    for (const [key, value] of Object.entries(operation.values)) {
-      columns.push(columnOf(table, key));
-      values.push(value);
-    }
     try {
-      yield* writeOne(table, operation, columns, values);
+      yield* writeOne(table, operation);
     } catch (error) {
       if (!isConstraintError(error)) throw error;
       throw new SyncError({
@@ -43,37 +37,45 @@ export function* writeAgain(sync: SyncDatabase, operations: readonly LocalOperat
   yield* closeDeviceTransaction(sync);
 }
 
-function* writeOne(
-  table: DeviceTable,
-  { kind, key }: LocalOperation,
-  columns: readonly SyncColumn[],
-  values: readonly Value[],
-): Core<void> {
+function* writeOne(table: DeviceTable, { kind, key, values, row }: LocalOperation): Core<void> {
   switch (kind) {
     case "insert":
-      yield* run(upsertSql(table, [...table.keyColumns, ...columns]), [...key, ...values]);
-      return;
-    case "update":
-      if (columns.length > 0 && (yield* run(updateSql(table, columns), [...values, ...key])) === 0)
-        throw rowGone(table.key);
-      return;
+      return yield* insert(table, key, values);
+    case "update": {
+      const written = columnsOf(table, values);
+      if (written.columns.length === 0) return;
+      if ((yield* run(updateSql(table, written.columns), [...written.values, ...key])) > 0) return;
+      if (row === undefined) throw rowGone(table.key);
+      return yield* insert(table, key, { ...row, ...values });
+    }
     case "delete":
       yield* run(deleteSql(table), key);
   }
 }
 
+function* insert(table: DeviceTable, key: Key, row: Readonly<Record<string, Value>>): Core<void> {
+  const { columns, values } = columnsOf(table, row);
+  yield* run(upsertSql(table, [...table.keyColumns, ...columns]), [...key, ...values]);
+}
+
 function rowGone(table: string): SyncError {
   return new SyncError({
-    code: "INVALID_CONFIG",
-    message: `A retried update names a row of table \`${table}\` that is gone from this device. Nothing was written, and the outcome is kept; insert the whole row again, or discard.`,
+    code: "ROW_GONE",
+    message: `A retried update names a row of table \`${table}\` that is gone, and was never whole on this device. Nothing was written, and the outcome is kept; retry with an insert of the whole row, or discard.`,
     details: { table },
   });
 }
 
-function columnOf(table: DeviceTable, key: string): SyncColumn {
-  const column = table.table.columnByKey.get(key);
-  if (!column || column.isKey || column.excluded) throw unknownColumn(table.key, key);
-  return column;
+function columnsOf(
+  table: DeviceTable,
+  row: Readonly<Record<string, Value>>,
+): { readonly columns: readonly SyncColumn[]; readonly values: readonly Value[] } {
+  const columns = Object.keys(row).map((key) => {
+    const column = table.table.columnByKey.get(key);
+    if (!column || column.isKey || column.excluded) throw unknownColumn(table.key, key);
+    return column;
+  });
+  return { columns, values: Object.values(row) };
 }
 
 function unknownColumn(table: string, column?: string): SyncError {

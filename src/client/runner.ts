@@ -38,6 +38,10 @@ export interface Runner {
   /** What went wrong last, until the device is in step again. */
   lastError: SyncError | undefined;
   dispatch(event: MachineEvent): void;
+  /** What went wrong with the last push, until one succeeds. */
+  readonly pushError: SyncError | undefined;
+  /** When the next attempt is made, in milliseconds since 1970; undefined while none is planned. */
+  readonly nextTryAt: number | undefined;
   /** Takes an error of the local database. */
   fail(error: SyncError): void;
   /** Own changes have come back: the stream is what it seems. */
@@ -65,6 +69,9 @@ export function createRunner(options: RunnerOptions): Runner {
   let cancelRetry = (): void => undefined;
   let cancelPushRetry = (): void => undefined;
   let cancelEcho = (): void => undefined;
+  let pushError: SyncError | undefined;
+  let retryAt: number | undefined;
+  let pushRetryAt: number | undefined;
   const watch = createWatch({
     exchange,
     clock,
@@ -91,12 +98,14 @@ export function createRunner(options: RunnerOptions): Runner {
     if (event.type === "sync" && decided.effects.some(({ kind }) => kind === "handshake")) lastError = undefined;
     if (event.type === "pulled" && !event.more && (machine.queue === "empty" || machine.queue === "waiting"))
       lastError = undefined;
+    if (event.type === "pushed") pushError = undefined;
     for (const effect of decided.effects) execute(effect);
     if (machine.status === "synced" && before.status === "pushing") awaitEcho();
     onStep(event);
   }
 
   function execute(effect: Effect): void {
+    let delay: number;
     switch (effect.kind) {
       case "handshake":
         return start("failed", (signal) => handshake(exchange, signal));
@@ -107,6 +116,7 @@ export function createRunner(options: RunnerOptions): Runner {
       case "abort":
         request?.abort();
         request = undefined;
+        exchange.readAhead.drop();
         return;
       case "watch":
         return watch.open(effect.attempt);
@@ -117,19 +127,26 @@ export function createRunner(options: RunnerOptions): Runner {
         return watch.close();
       case "retry":
         cancelRetry();
-        cancelRetry = clock.delay(delayOf(effect.attempt), () => dispatch({ type: "retry-due" }));
+        delay = delayOf(effect.attempt);
+        retryAt = clock.now() + delay;
+        cancelRetry = clock.delay(delay, () => {
+          retryAt = undefined;
+          dispatch({ type: "retry-due" });
+        });
         return;
-      case "push-retry": {
-        const delay = delayOf(effect.attempt);
+      case "push-retry":
         cancelPushRetry();
-        cancelPushRetry = clock.delay(delay, () => dispatch({ type: "push-due" }));
-        for (const [number, attempts] of session.attempts)
-          session.attempts.set(number, { ...attempts, nextTryAt: clock.now() + delay });
+        delay = delayOf(effect.attempt);
+        pushRetryAt = clock.now() + delay;
+        cancelPushRetry = clock.delay(delay, () => {
+          pushRetryAt = undefined;
+          dispatch({ type: "push-due" });
+        });
         return;
-      }
       case "cancel-timers":
         cancelRetry();
         cancelPushRetry();
+        retryAt = pushRetryAt = undefined;
     }
   }
 
@@ -157,8 +174,12 @@ export function createRunner(options: RunnerOptions): Runner {
       ? error
       : new SyncError({ code: "UNAVAILABLE", message: "The request failed in an unexpected way.", cause: error });
     onError(lastError);
+    if (failure === "push-failed") pushError = lastError;
     // A push cannot go on over a broken database either.
-    return { type: isLocal(lastError) ? "failed" : failure, policy: machinePolicy(lastError) };
+    return {
+      type: isLocal(lastError) ? "failed" : failure,
+      policy: machinePolicy(lastError, failure === "push-failed"),
+    };
   }
 
   function delayOf(attempt: number): number {
@@ -190,6 +211,12 @@ export function createRunner(options: RunnerOptions): Runner {
     },
     set lastError(error) {
       lastError = error;
+    },
+    get pushError() {
+      return pushError;
+    },
+    get nextTryAt() {
+      return retryAt ?? (machine.queue === "backing-off" ? pushRetryAt : undefined);
     },
     dispatch,
     fail(error) {

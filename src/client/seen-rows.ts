@@ -7,7 +7,7 @@
  */
 
 import type { Core } from "../plugin/core.ts";
-import { readTransactions, type DeviceEntry, type DeviceTransaction } from "../plugin/device-log.ts";
+import { readTransactions } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncColumn } from "../plugin/table.ts";
 import type { Value } from "../protocol/ids.ts";
@@ -15,20 +15,21 @@ import { addFreshImages, imageName, loadImages } from "./base-images.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { deviceSchema } from "./device-schema.ts";
 
-/** The rows by entry: values of the columns after the key. */
-export type SeenRows = ReadonlyMap<DeviceEntry, readonly Value[]>;
+/** The rows by the seq of their entry: values of the columns after the key. */
+export type SeenRows = ReadonlyMap<number, readonly Value[]>;
 
-/** Works out what the user saw at each entry of a transaction that updates or deletes. */
-export function* seenRows(sync: SyncDatabase, checkpoint: Checkpoint, transaction: DeviceTransaction): Core<SeenRows> {
+/** Works out what the user saw at each entry of some transactions that updates or deletes. */
+export function* seenRows(sync: SyncDatabase, checkpoint: Checkpoint, numbers: ReadonlySet<number>): Core<SeenRows> {
+  const seen = new Map<number, readonly Value[]>();
+  if (numbers.size === 0) return seen;
   const schema = deviceSchema(sync);
   const images = yield* loadImages(schema);
+  // All of it: the base of a row that was written since the last page is found by undoing every change of it.
   const pending = yield* readTransactions(sync, { after: checkpoint.handled.number, limit: Number.MAX_SAFE_INTEGER });
   yield* addFreshImages(schema, images, pending);
   const rows = new Map<string, Map<SyncColumn, Value>>();
-  const seen = new Map<DeviceEntry, readonly Value[]>();
   for (const { number, entries } of pending) {
-    if (number > transaction.number) break;
-    for (const [index, entry] of entries.entries()) {
+    for (const entry of entries) {
       const table = schema.byKey.get(entry.table.key);
       if (!table) continue;
       const name = imageName(table, entry.key);
@@ -38,15 +39,18 @@ export function* seenRows(sync: SyncDatabase, checkpoint: Checkpoint, transactio
         row = new Map(image?.columns.map((column, at) => [column, image.values[at] ?? null]));
         rows.set(name, row);
       }
-      if (entry.kind !== "insert") entry.columns.forEach((column, at) => row.set(column, entry.before[at] ?? null));
-      if (number === transaction.number && entry.kind !== "insert") {
-        seen.set(
-          transaction.entries[index] as DeviceEntry,
-          table.rest.map((column) => row.get(column) ?? null),
-        );
+      if (entry.kind !== "insert") {
+        for (const [at, column] of entry.columns.entries()) row.set(column, entry.before[at] ?? null);
+        if (numbers.has(number)) {
+          const values = row;
+          seen.set(
+            entry.seq,
+            table.rest.map((column) => values.get(column) ?? null),
+          );
+        }
       }
       if (entry.kind === "delete") row.clear();
-      else entry.columns.forEach((column, at) => row.set(column, entry.values[at] ?? null));
+      else for (const [at, column] of entry.columns.entries()) row.set(column, entry.values[at] ?? null);
     }
   }
   return seen;

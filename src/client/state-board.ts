@@ -8,7 +8,9 @@
 import { stepSync } from "../plugin/core.ts";
 import { lastTransaction } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
+import { isSyncError, type SyncError } from "../protocol/errors.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import type { Machine } from "./machine.ts";
 import type { Runner } from "./runner.ts";
 import type { Session } from "./session.ts";
 import type { SyncState } from "./sync-engine.ts";
@@ -45,10 +47,11 @@ export function createStateBoard(sync: SyncDatabase, sources: StateSources): Sta
     const { machine, lastError } = sources.runner();
     const checkpoint = sources.checkpoint();
     const next: SyncState = {
-      status: machine.status,
+      status: isOutdated(machine, lastError) ? "update-needed" : machine.status,
       pending: checkpoint ? Math.max(0, lastNumber - checkpoint.handled.number) : 0,
       ...(checkpoint?.cursor === undefined ? {} : { cursor: checkpoint.cursor }),
       ...(checkpoint?.syncedAt === undefined ? {} : { lastSyncedAt: checkpoint.syncedAt }),
+      ...(checkpoint === undefined || checkpoint.mismatches === 0 ? {} : { mismatches: checkpoint.mismatches }),
       ...(received === 0 ? {} : { progress: { received, ...(remaining === undefined ? {} : { remaining }) } }),
       ...(lastError ? { error: lastError } : {}),
     };
@@ -87,12 +90,19 @@ export function createStateBoard(sync: SyncDatabase, sources: StateSources): Sta
   };
 }
 
+/** Rule V3: in step but for what only an update of the app can send. Downloads go on, and so does writing. */
+function isOutdated({ status, queue }: Machine, error: SyncError | undefined): boolean {
+  const isAtRest = status === "synced" || status === "idle";
+  return isAtRest && queue === "held" && isSyncError(error, "SCHEMA_MISMATCH") && error.details?.tooOld === "device";
+}
+
 function isSameState(a: SyncState, b: SyncState): boolean {
   return (
     a.status === b.status &&
     a.pending === b.pending &&
     a.cursor === b.cursor &&
     a.lastSyncedAt === b.lastSyncedAt &&
+    a.mismatches === b.mismatches &&
     a.error === b.error &&
     a.progress?.received === b.progress?.received &&
     a.progress?.remaining === b.progress?.remaining

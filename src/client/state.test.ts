@@ -49,116 +49,267 @@ const events: Readonly<Record<MachineEventType, MachineEvent>> = {
 };
 const eventTypes = Object.keys(events) as readonly MachineEventType[];
 
-/** The table: where each event leads from a typical state. Every cell is written out; a new state or event does not compile without its cells. */
-const table: Record<SyncStatus, Record<MachineEventType, SyncStatus>> = {
-  idle: row("idle", { start: "connecting", sync: "connecting", pause: "paused", "sign-out": "signed-out" }),
-  connecting: row("connecting", {
-    pause: "paused",
-    "sign-out": "signed-out",
-    close: "idle",
-    offline: "offline",
-    connected: "pulling",
-    failed: "offline",
-  }),
-  bootstrapping: row("bootstrapping", {
-    pause: "paused",
-    "sign-out": "signed-out",
-    close: "idle",
-    offline: "offline",
-    pulled: "synced",
-    failed: "offline",
-    renegotiate: "connecting",
-  }),
-  pulling: row("pulling", {
-    pause: "paused",
-    "sign-out": "signed-out",
-    close: "idle",
-    offline: "offline",
-    pulled: "synced",
-    failed: "offline",
-    renegotiate: "connecting",
-  }),
-  pushing: row("pushing", {
-    pause: "paused",
-    "sign-out": "signed-out",
-    close: "idle",
-    offline: "offline",
-    pushed: "pulling",
-    failed: "offline",
-    "push-failed": "pulling",
-    renegotiate: "connecting",
-  }),
-  synced: row("synced", {
-    pause: "paused",
-    "sign-out": "signed-out",
-    close: "idle",
-    sync: "pulling",
-    offline: "offline",
-    failed: "offline",
-    "live-failed": "pulling",
-    "live-ended": "pulling",
-    poke: "pulling",
-    committed: "pushing",
-    renegotiate: "connecting",
-    "poll-due": "pulling",
-  }),
-  offline: row("offline", {
-    pause: "paused",
-    resume: "connecting",
-    "sign-out": "signed-out",
-    close: "idle",
-    sync: "connecting",
-    online: "connecting",
-    "retry-due": "connecting",
-  }),
-  paused: row("paused", { resume: "connecting", "sign-out": "signed-out", close: "idle" }),
-  "signed-out": row("signed-out", {
-    start: "connecting",
-    pause: "paused",
-    resume: "connecting",
-    close: "idle",
-    sync: "connecting",
-  }),
-  "update-needed": row("update-needed", {
-    start: "connecting",
-    pause: "paused",
-    resume: "connecting",
-    "sign-out": "signed-out",
-    close: "idle",
-    sync: "connecting",
-  }),
-  error: row("error", {
-    start: "connecting",
-    pause: "paused",
-    resume: "connecting",
-    "sign-out": "signed-out",
-    close: "idle",
-    sync: "connecting",
-  }),
-};
+const atWork: readonly SyncStatus[] = ["connecting", "bootstrapping", "pulling", "pushing", "synced"];
+const atRest: readonly SyncStatus[] = ["idle", "paused", "signed-out"];
 
-function row(
-  stays: SyncStatus,
-  leaves: Partial<Record<MachineEventType, SyncStatus>>,
-): Record<MachineEventType, SyncStatus> {
-  const cells = Object.fromEntries(eventTypes.map((type) => [type, leaves[type] ?? stays]));
-  // Every event type has its cell, by construction.
-  return cells as Record<MachineEventType, SyncStatus>;
+/** A machine that has been going for a while: what an event forgets or keeps of the past shows. */
+function worn(status: SyncStatus): Machine {
+  return typical(status, {
+    isStarted: !atRest.includes(status),
+    isWatching: atWork.includes(status),
+    attempt: 1,
+    pushAttempt: 2,
+    liveAttempt: 3,
+  });
 }
+
+/** What an event does to a worn machine: what it changes, and what it wants done. Absent: nothing at all. */
+interface Cell {
+  readonly change: Partial<Machine>;
+  readonly effects: readonly Effect[];
+}
+
+const does = (change: Partial<Machine>, ...effects: readonly Effect[]): Cell => ({ change, effects });
+
+/** Everything under way is given up. */
+const leaves = (status: SyncStatus, change: Partial<Machine> = {}, ...more: readonly Effect[]): Cell =>
+  does(
+    { status, isWatching: false, ...change },
+    { kind: "abort" },
+    { kind: "unwatch" },
+    { kind: "cancel-timers" },
+    ...more,
+  );
+const begins = (change: Partial<Machine> = {}): Cell =>
+  does({ status: "connecting", ...change }, { kind: "cancel-timers" }, { kind: "handshake" });
+const pulls = (change: Partial<Machine> = {}): Cell =>
+  does({ status: "pulling", isWatching: false, ...change }, { kind: "suspend-watch" }, { kind: "pull" });
+const watches = (change: Partial<Machine> = {}): Cell =>
+  does({ status: "synced", isWatching: true, ...change }, { kind: "watch", attempt: 3 });
+
+const fresh = { isStarted: true, attempt: 0, pushAttempt: 0, liveAttempt: 0 } as const;
+
+type Cells = { readonly [TType in MachineEventType]?: Cell | undefined };
+
+const everywhere: Cells = {
+  pause: leaves("paused", { isStarted: false }),
+  "sign-out": leaves("signed-out", { isStarted: false }),
+  close: leaves("idle", { isStarted: false }),
+};
+const whileAtWork: Cells = {
+  ...everywhere,
+  sync: does({ again: true }),
+  poke: does({ again: true }),
+  offline: leaves("offline", { isOnline: false }),
+  failed: leaves("offline", { attempt: 2 }, { kind: "retry", attempt: 2 }),
+  "live-failed": does({ isWatching: false, liveAttempt: 4 }),
+  "live-ended": does({ isWatching: false }),
+  alive: does({ liveAttempt: 0 }),
+  committed: does({ queue: "waiting" }),
+  renegotiate: does(
+    { status: "connecting", isWatching: false, attempt: 2 },
+    { kind: "abort" },
+    { kind: "unwatch" },
+    { kind: "handshake" },
+  ),
+};
+const whileAtRest: Cells = {
+  ...everywhere,
+  offline: does({ isOnline: false }),
+  committed: does({ queue: "waiting" }),
+};
+const nothing = undefined;
+
+/** The table. A status does not compile without its row; a cell that is not written out changes nothing. */
+const table: Readonly<Record<SyncStatus, Cells>> = {
+  idle: { ...whileAtRest, start: begins({ isStarted: true }), sync: begins({ once: true }) },
+  connecting: {
+    ...whileAtWork,
+    connected: pulls(),
+    "live-failed": nothing,
+    "live-ended": nothing,
+  },
+  bootstrapping: { ...whileAtWork, pulled: watches({ isEmpty: false, attempt: 0 }) },
+  pulling: { ...whileAtWork, pulled: watches({ attempt: 0 }) },
+  pushing: {
+    ...whileAtWork,
+    pushed: does({ status: "synced", queue: "empty", attempt: 0, pushAttempt: 0 }),
+    "push-failed": does({ status: "synced", queue: "backing-off", pushAttempt: 3 }, { kind: "push-retry", attempt: 3 }),
+    committed: nothing,
+  },
+  synced: {
+    ...whileAtWork,
+    sync: pulls(),
+    poke: pulls(),
+    "poll-due": pulls(),
+    "live-failed": pulls({ liveAttempt: 4 }),
+    "live-ended": pulls(),
+    committed: does({ status: "pushing", queue: "waiting" }, { kind: "push" }),
+  },
+  offline: {
+    ...whileAtRest,
+    resume: begins(),
+    sync: begins(),
+    online: begins({ attempt: 0 }),
+    offline: does({ isOnline: false }, { kind: "cancel-timers" }),
+    "retry-due": begins(),
+  },
+  paused: { ...whileAtRest, pause: nothing, start: begins(fresh), resume: begins(fresh) },
+  "signed-out": {
+    ...whileAtRest,
+    "sign-out": nothing,
+    start: begins({ isStarted: true }),
+    resume: begins(fresh),
+    sync: begins({ once: true }),
+  },
+  "update-needed": { ...whileAtRest, start: begins(), resume: begins(fresh), sync: begins() },
+  error: { ...whileAtRest, start: begins(), resume: begins(fresh), sync: begins() },
+};
 
 const kinds = (effects: readonly Effect[]): readonly string[] => effects.map((effect) => effect.kind);
 
 describe("the transition table", () => {
   for (const status of syncStatuses) {
     test.each(eventTypes)(`${status} × %s`, (type) => {
-      const before = typical(status);
+      const before = worn(status);
       const { state, effects } = transition(before, events[type]);
-      expect(state.status).toBe(table[status][type]);
-      if (state.status !== status && table[status][type] !== status) expect(state).not.toBe(before);
-      // A state that means nothing to an event is the same object, and wants nothing done.
-      if (state === before) expect(effects).toEqual([]);
+      const cell = table[status][type];
+      expect(effects).toEqual(cell?.effects ?? []);
+      // An event that means nothing gives back the very same state.
+      if (cell === undefined) expect(state).toBe(before);
+      else expect(state).toEqual({ ...before, ...cell.change });
     });
   }
+});
+
+describe("whatever is left", () => {
+  const deep = { isStarted: true, isWatching: true, again: true, once: true, isRefused: true } as const;
+
+  test.each([
+    ["pause", "paused"],
+    ["sign-out", "signed-out"],
+    ["close", "idle"],
+  ] as const)("%s forgets what was wanted", (type, status) => {
+    for (const from of atWork)
+      expect(transition(typical(from, deep), events[type]).state).toMatchObject({
+        status,
+        isStarted: false,
+        isWatching: false,
+        again: false,
+        once: false,
+        isRefused: false,
+      });
+  });
+
+  test("a lost network ends what was asked for once, and only interrupts what was started", () => {
+    for (const from of atWork) {
+      expect(transition(typical(from, deep), events.offline).state.status).toBe("idle");
+      expect(transition(typical(from, { ...deep, once: false }), events.offline).state).toMatchObject({
+        status: "offline",
+        isStarted: true,
+        isOnline: false,
+        again: false,
+      });
+    }
+  });
+
+  test("what began without a network waits for it", () => {
+    const { state, effects } = transition(typical("idle", { isOnline: false, isWatching: true }), events.start);
+    expect(state).toMatchObject({ status: "offline", isStarted: true, isWatching: false });
+    expect(kinds(effects)).toEqual(["cancel-timers"]);
+    expect(transition(state, events.online).state).toMatchObject({ status: "connecting", isOnline: true });
+  });
+
+  test("a network that is back is noted where nothing is to begin", () => {
+    for (const status of ["idle", "paused", "signed-out", "update-needed", "error"] as const) {
+      const { state, effects } = transition(typical(status, { isOnline: false }), events.online);
+      expect(state).toEqual(typical(status, { isOnline: true }));
+      expect(effects).toEqual([]);
+      const off = typical(status, { isOnline: false });
+      expect(transition(off, events.offline).state).toBe(off);
+    }
+    const off = typical("offline", { isOnline: false });
+    expect(transition(off, events.offline)).toEqual({ state: off, effects: [] });
+  });
+
+  test("a database that breaks is an error also while nothing is under way, and other failures are not", () => {
+    for (const status of ["idle", "offline"] as const) {
+      const before = typical(status);
+      expect(transition(before, { type: "failed", policy: "stop" }).state.status).toBe("error");
+      expect(transition(before, { type: "failed", policy: "retry" }).state).toBe(before);
+    }
+    const rested = typical("paused");
+    expect(transition(rested, { type: "failed", policy: "stop" }).state).toBe(rested);
+  });
+
+  test("signing out ends what was to be tried again after signing in", () => {
+    const { state, effects } = transition(typical("signed-out", { isStarted: true }), events["sign-out"]);
+    expect([state.isStarted, effects]).toEqual([false, []]);
+  });
+});
+
+describe("the queue", () => {
+  const statuses = syncStatuses.filter((status) => status !== "synced" && status !== "pushing");
+
+  test("that backs off waits again when its time has come, and one that is held does not", () => {
+    for (const status of statuses) {
+      const { state, effects } = transition(typical(status, { queue: "backing-off" }), events["push-due"]);
+      expect([state.queue, state.status, effects]).toEqual(["waiting", status, []]);
+      for (const queue of ["empty", "waiting", "held"] as const) {
+        const before = typical(status, { queue });
+        expect(transition(before, events["push-due"]).state).toBe(before);
+      }
+    }
+    const due = transition(typical("synced", { queue: "backing-off" }), events["push-due"]);
+    expect([due.state.status, due.state.queue, kinds(due.effects)]).toEqual(["pushing", "waiting", ["push"]]);
+    const held = typical("synced", { queue: "held" });
+    expect(transition(held, events["push-due"]).state).toBe(held);
+  });
+
+  test("that backs off or is held is not woken by a commit, and a commit joins one that waits", () => {
+    for (const status of [...statuses, "synced"] as const) {
+      for (const queue of ["backing-off", "held", "waiting"] as const) {
+        const before = typical(status, { queue });
+        expect(transition(before, events.committed).state).toBe(before);
+      }
+    }
+  });
+
+  test.each(["backing-off", "held"] as const)(
+    "that is %s is tried again by `resume`, by `sync` and by beginning anew",
+    (queue) => {
+      for (const status of ["connecting", "pulling", "bootstrapping"] as const) {
+        expect(transition(typical(status, { queue }), events.resume)).toEqual({
+          state: typical(status, { queue: "waiting" }),
+          effects: [],
+        });
+        expect(transition(typical(status, { queue }), events.sync).state).toEqual(
+          typical(status, { queue: "waiting", again: true }),
+        );
+      }
+      for (const type of ["resume", "sync"] as const) {
+        const { state, effects } = transition(typical("synced", { queue }), events[type]);
+        expect([state.status, state.queue, kinds(effects)]).toEqual(["pushing", "waiting", ["push"]]);
+        // `sync` is also about what the others wrote.
+        const pushed = transition(state, events.pushed);
+        expect(pushed.state.status).toBe(type === "sync" ? "pulling" : "synced");
+      }
+      expect(transition(typical("offline", { queue }), events["retry-due"]).state.queue).toBe("waiting");
+      expect(transition(typical("offline"), events["retry-due"]).state.queue).toBe("empty");
+    },
+  );
+
+  test("that the handshake finds full is pushed before anything is pulled, and an empty one not", () => {
+    const full = transition(typical("connecting"), { type: "connected", hasQueue: true, isEmpty: true });
+    expect(full.state).toEqual(typical("connecting", { status: "pushing", queue: "waiting", isEmpty: true }));
+    const none = transition(typical("connecting", { queue: "waiting" }), events.connected);
+    expect([none.state.queue, none.state.status]).toEqual(["empty", "pulling"]);
+  });
+
+  test("that is not empty yet is pushed on", () => {
+    const { state, effects } = transition(typical("pushing", { isRefused: true }), { type: "pushed", more: true });
+    expect([state, kinds(effects)]).toEqual([typical("pushing"), ["push"]]);
+  });
 });
 
 describe("a cycle", () => {
@@ -219,10 +370,25 @@ describe("a cycle", () => {
     expect(transition(idle, events.sync).state).toBe(idle);
   });
 
-  test("`start` during such a cycle keeps the engine going", () => {
-    const going = transition(typical("pulling", { once: true }), events.start);
-    expect(transition(going.state, events.pulled).state.status).toBe("synced");
+  test("such a cycle leaves nothing standing when it ends, and stops for good at what cannot be tried again", () => {
+    const once = typical("pulling", { once: true, isWatching: true });
+    const { state, effects } = transition(once, events.pulled);
+    expect(state).toEqual(typical("idle"));
+    expect(kinds(effects)).toEqual(["unwatch"]);
+    expect(transition(once, { type: "failed", policy: "stop" }).state.status).toBe("error");
   });
+
+  test.each(["connecting", "bootstrapping", "pulling", "pushing"] as const)(
+    "`start` during such a cycle (%s) keeps the engine going",
+    (status) => {
+      for (const change of [{ once: true }, { once: false }, { once: true, isStarted: true }]) {
+        const { state, effects } = transition(typical(status, change), events.start);
+        expect([state, effects]).toEqual([typical(status, { once: false, isStarted: true }), []]);
+      }
+      const going = typical(status, { isStarted: true });
+      expect(transition(going, events.start).state).toBe(going);
+    },
+  );
 
   test("what is asked for while a pull is under way makes another one follow", () => {
     const asked = transition(typical("pulling"), events.poke);
@@ -297,7 +463,11 @@ describe("errors by policy", () => {
 
   test("an agreement that never holds waits for the back-off", () => {
     let machine = typical("pulling");
-    for (let i = 0; i < 2; i++) machine = { ...transition(machine, events.renegotiate).state, status: "pulling" };
+    for (let i = 0; i < 2; i++) {
+      machine = transition(machine, events.renegotiate).state;
+      expect(machine).toMatchObject({ status: "connecting", isWatching: false, attempt: i + 1 });
+      machine = { ...machine, status: "pulling", isWatching: true };
+    }
     expect(transition(machine, events.renegotiate).state.status).toBe("offline");
   });
 });
@@ -324,6 +494,31 @@ describe("the stream", () => {
     const ended = transition(typical("synced"), { type: "live-ended", reason: "upgrade" });
     const pulled = transition(transition(ended.state, events.connected).state, events.pulled);
     expect(pulled.effects).toEqual([{ kind: "watch", attempt: 1 }]);
+  });
+
+  test("that ends or fails while something else is under way is only noted", () => {
+    for (const status of ["pulling", "bootstrapping", "pushing"] as const) {
+      const before = typical(status, { isWatching: true });
+      for (const event of [
+        events["live-failed"],
+        events["live-ended"],
+        { type: "live-ended", reason: "auth" },
+        { type: "live-ended", reason: "shutdown" },
+      ] as const) {
+        const { state, effects } = transition(before, event);
+        expect([state.status, state.isWatching, effects]).toEqual([status, false, []]);
+      }
+    }
+  });
+
+  test("that is refused for the device's age asks for an update", () => {
+    const { state } = transition(typical("synced"), { type: "live-failed", policy: "wait-for-upgrade" });
+    expect(state.status).toBe("update-needed");
+  });
+
+  test("that was never in trouble has nothing to forgive", () => {
+    const calm = typical("synced");
+    expect(transition(calm, events.alive).state).toBe(calm);
   });
 
   test("that is refused an access makes the engine pull, which asks for a fresh token", () => {

@@ -326,7 +326,7 @@ const transitions: Readonly<Record<SyncStatus, Row>> = {
     "retry-due": restart,
     failed: (state, event) => (event.policy === "stop" ? leave(state, "error") : stay(state)),
   },
-  paused: { ...atRest, pause: stay, resume },
+  paused: { ...atRest, start: resume, pause: stay, resume },
   "signed-out": {
     ...atRest,
     "sign-out": (state) => (state.isStarted ? go(state, { isStarted: false }) : stay(state)),

@@ -10,6 +10,7 @@ import type { SyncError } from "../protocol/errors.ts";
 import type { Cursor } from "../protocol/ids.ts";
 import type { LocalOperation, StoredOutcome } from "./outcomes.ts";
 import type { SyncStatus } from "./machine.ts";
+import type { VerifyResult } from "./verification.ts";
 
 /** What is going on, for an app to show. A new object with every change. */
 export interface SyncState {
@@ -22,6 +23,8 @@ export interface SyncState {
   readonly lastSyncedAt?: number;
   /** The round in progress. `remaining` is an estimate, where the server gives one. */
   readonly progress?: { readonly received: number; readonly remaining?: number };
+  /** How often rows on this device were found not to be the server's, and were fetched anew; absent while never. */
+  readonly mismatches?: number;
   /** What went wrong last; gone once the device is in step again. */
   readonly error?: SyncError;
 }
@@ -31,24 +34,28 @@ export interface QueuedTransaction {
   readonly id: string;
   /** Its place in the order in which transactions are pushed. */
   readonly number: number;
-  /** When it was written, in milliseconds since 1970. */
+  /** When it was written, in milliseconds since 1970, by the server's clock as far as it is known. */
   readonly writtenAt: number;
   readonly operations: readonly LocalOperation[];
   /** Whether it is kept back from the tables, because together with the server's rows it breaks a local constraint. */
   readonly isWithheld: boolean;
   /** Whether the server has it; it leaves the queue with the next page. */
   readonly isUploaded: boolean;
-  /** How often it was sent in vain. */
+  /** Whether the app has discarded it: it is undone, and its number goes to the server with nothing in it. */
+  readonly isDiscarded: boolean;
+  /** How often it was sent in vain, in earlier processes too. */
   readonly attempts: number;
+  /** What was said to it last, or what keeps it from being sent; absent once the server has it. */
   readonly lastError?: SyncError;
-  /** When it is sent again, in milliseconds since 1970. */
+  /** When it is sent again, in milliseconds since 1970; absent while no attempt is planned: held, paused, without a network. */
   readonly nextTryAt?: number;
 }
 
 /** How a transaction left the queue. */
 export type SettledTransaction =
-  | { readonly status: "applied" | "discarded" }
-  | { readonly status: "merged" | "rejected"; readonly outcome: StoredOutcome };
+  /** `unknown`: nothing of it is kept. It was settled long ago, or never written here. */
+  | { readonly status: "applied" | "discarded" | "unknown" }
+  | { readonly status: "merged" | "rejected" | "lost"; readonly outcome: StoredOutcome };
 
 /** Options of {@link SyncEngine.hold}. */
 export interface HoldOptions {
@@ -92,6 +99,8 @@ export interface SyncEngine {
   pending(): Promise<readonly QueuedTransaction[]>;
   /** Resolves when a transaction has left the queue; at once for one that is not in it. */
   settled(id: string, options?: WaitOptions): Promise<SettledTransaction>;
+  /** Gives up a transaction that the server does not have: undoes it here, and uses its number up. */
+  discard(id: string): Promise<void>;
   /** Outcomes that the app has not dealt with, oldest first. */
   outcomes(): Promise<readonly StoredOutcome[]>;
   /** Tells of each outcome once: those not told of yet, then new ones. Returns the unsubscribe function. */
@@ -100,6 +109,8 @@ export interface SyncEngine {
   onOutcomesChanged?(listener: () => void): () => void;
   /** Removes an outcome; with `retry`, writes these operations as a new local transaction in the same step. */
   resolve(id: string, resolution: { readonly retry: readonly LocalOperation[] } | "discard"): Promise<void>;
+  /** Compares the base with the server's rows, in these scopes as far as they are held, or in all; heals what differs. */
+  verify(scopes?: readonly string[], options?: WaitOptions): Promise<VerifyResult>;
   signOut(options: SignOutOptions): Promise<void>;
   /** Asks for a fresh snapshot; the queue stays. Resolves when that is recorded. */
   reset(): Promise<void>;

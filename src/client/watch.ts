@@ -185,8 +185,11 @@ function streamBasis({ basis }: PullPlan): Basis {
   return { deviceId: basis.deviceId, held: basis.held, schema: basis.schema, handled: 0 };
 }
 
-/** What the machine does about an error: its policy, but a server that is too old only holds pushes back (rule V3). */
-export function machinePolicy(error: SyncError): MachinePolicy {
-  if (isSyncError(error, "SCHEMA_MISMATCH") && error.details?.tooOld === "server") return "hold";
+/**
+ * What the machine does about an error: its policy, but a side that is too old for a transaction only holds pushes back
+ * (rule V3). Whoever refuses a device at all says so at the handshake.
+ */
+export function machinePolicy(error: SyncError, isPush = false): MachinePolicy {
+  if (isSyncError(error, "SCHEMA_MISMATCH") && (isPush || error.details?.tooOld === "server")) return "hold";
   return policyOf(error.code);
 }

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { SyncError } from "../protocol/errors.ts";
 import { hashValues } from "../protocol/hash.ts";
 import { stepAsync, stepSync, first, transact, type Connection, type Core } from "./core.ts";
 import { createCommits, isBusyError } from "./commits.ts";
@@ -67,13 +68,21 @@ export function createSyncDatabase(options: SyncDatabaseOptions): SyncDatabase {
   const installSync = (role: Role): void => {
     if (connection.kind !== "sync") return;
     if (stepSync(connection, isCurrent(role)) || transact(connection, "read", () => check(role))) return;
-    transact(connection, "write", () => mend(role));
+    try {
+      transact(connection, "write", () => mend(role));
+    } catch (error) {
+      throw installFailure(error);
+    }
   };
   const installAsync = async (role: Role): Promise<void> => {
     if (connection.kind !== "async") return;
     if ((await stepAsync(connection, isCurrent(role))) || (await transact(connection, "read", () => check(role))))
       return;
-    await transact(connection, "write", () => mend(role));
+    try {
+      await transact(connection, "write", () => mend(role));
+    } catch (error) {
+      throw installFailure(error);
+    }
   };
 
   // Where the log stood when it was last looked at.
@@ -197,6 +206,17 @@ export function createSyncDatabase(options: SyncDatabaseOptions): SyncDatabase {
     },
   };
   return sync;
+}
+
+/** Whoever may not write cannot install either, and should hear that this is what is missing. */
+function installFailure(error: unknown): unknown {
+  if (!(error instanceof Error && "code" in error && String(error.code).startsWith("SQLITE_READONLY"))) return error;
+  return new SyncError({
+    code: "NOT_INSTALLED",
+    message:
+      "The log's tables or triggers are missing, and this connection may not write. Open the database once with one that may.",
+    cause: error,
+  });
 }
 
 /** What a device's base depends on besides rows and scopes: another one means that it must be fetched anew. */

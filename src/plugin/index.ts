@@ -5,6 +5,7 @@
  */
 
 export { defineSync, type Scope, type ScopeDeclaration, type SyncDefinition, type TableSync } from "./define-sync.ts";
+export type { ChangeInfo } from "./on-change.ts";
 export { withSync, type ChangeOf, type SyncHandle, type Synced } from "./with-sync.ts";
 export {
   clientWins,

@@ -19,6 +19,8 @@ export interface Layout {
   readonly keyLength: number;
   /** Columns besides the key in mask order; undefined where a column is gone. */
   readonly rest: readonly (SyncColumn | undefined)[];
+  /** The names in SQL of {@link rest}, also of what is gone. */
+  readonly restNames: readonly string[];
   /** A declared column is not among {@link rest}: it was added later, so an entry does not say whether it changed. */
   readonly isPartial: boolean;
   /** All of {@link rest} that are still there; always the same array. */
@@ -52,6 +54,7 @@ export function readLayout(row: LayoutRow, tables: readonly SyncTable[]): Layout
     table,
     keyLength: row.keyLength,
     rest,
+    restNames: row.columns.slice(row.keyLength),
     isPartial: table?.columns.some((column) => !row.columns.includes(column.name)) ?? false,
     all,
     changed(mask) {

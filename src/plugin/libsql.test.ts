@@ -1,5 +1,3 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { createClient, type Client } from "@libsql/client";
@@ -8,10 +6,9 @@ import { eq, is, sql } from "drizzle-orm";
 import { drizzle, LibSQLDatabase } from "drizzle-orm/libsql";
 import { migrate } from "drizzle-orm/libsql/migrator";
 import { expect, test, vi } from "vitest";
-import { ddl, lists, members, schema, sync, temporaryFile, todos } from "../testing/capture-fixture.ts";
+import { ddl, lists, schema, sync, temporaryFile, todos } from "../testing/capture-fixture.ts";
 import { firstRows } from "../testing/capture-writes.ts";
-import { all, run, stepAsync, transact, type AsyncConnection, type Core } from "./core.ts";
-import { closeStrangers, pendingCount, readTransactions } from "./device-log.ts";
+import { stepAsync, type AsyncConnection } from "./core.ts";
 import { readHead } from "./oplog.ts";
 import { readRows } from "./rows.ts";
 import { syncOf, type SyncDatabase } from "./sync-database.ts";
@@ -117,17 +114,6 @@ test("C1: over libSQL every statement, batch and transaction is captured and clo
   ]);
 });
 
-test("C5: over libSQL reads write nothing, and a failed statement leaves no trace", async () => {
-  using it = open();
-  await it.db.insert(lists).values({ id: "a" });
-  it.log();
-  expect(await it.db.select().from(lists)).toHaveLength(1);
-  expect(await it.db.query.lists.findMany()).toHaveLength(1);
-  await it.db.transaction(async (tx) => void (await tx.select().from(lists)));
-  await expect(it.db.insert(lists).values({ id: "a" })).rejects.toThrow();
-  expect(it.log()).toEqual([]);
-});
-
 test("writers over one libSQL client wait for each other, where the driver alone would fail them", async () => {
   using it = open();
   const slow = it.db.transaction(async (tx) => {
@@ -145,99 +131,6 @@ test("writers over one libSQL client wait for each other, where the driver alone
   expect(told.filter((entry) => entry === "—")).toHaveLength(3);
   expect(told.indexOf("insert lists(slower) list:slower")).toBe(told.indexOf("insert lists(slow) list:slow") + 1);
   expect(told).toHaveLength(7);
-});
-
-test("a write over libSQL waits for the lock of another process", async () => {
-  using it = open();
-  await it.db.$sync.ready;
-  const script = `const D = require("better-sqlite3"); const d = new D(process.argv[1]); d.exec("BEGIN IMMEDIATE; INSERT INTO lists(id) VALUES('other')"); console.log("locked"); setTimeout(() => { d.exec("COMMIT"); }, 300);`;
-  const child = spawn(process.execPath, ["-e", script, it.path], { stdio: ["ignore", "pipe", "inherit"] });
-  await once(child.stdout, "data");
-  await it.db.insert(lists).values({ id: "a" });
-  expect(it.raw.prepare("SELECT id FROM lists ORDER BY id").pluck().all()).toEqual(["a", "other"]);
-  if (child.exitCode === null) await once(child, "exit");
-});
-
-test("a device over libSQL numbers its transactions, and strangers' rows are closed apart", async () => {
-  using it = open(firstRows);
-  await it.sync.install("device");
-  await it.db.insert(members).values({ listId: "a", rank: 1 });
-  it.raw.exec("INSERT INTO lists(id) VALUES('s')");
-  await transact(it.connection, "write", () => closeStrangers(it.sync));
-  await it.db.transaction(async (tx) => void (await tx.insert(members).values({ listId: "a", rank: 2 })));
-  const transactions = await stepAsync(it.connection, readTransactions(it.sync, { after: 1, limit: 10 }));
-  expect(
-    transactions.map(({ number, entries }) => [
-      number,
-      ...entries.map((entry) => `${entry.kind} ${entry.table.key} ${String(entry.key)}`),
-    ]),
-  ).toEqual([
-    [2, "insert members a,1"],
-    [3, "insert lists s"],
-    [4, "insert members a,2"],
-  ]);
-  expect(transactions.every((transaction, i) => i === 0 || transaction.hlc > (transactions[i - 1]?.hlc ?? 0))).toBe(
-    true,
-  );
-  expect(await stepAsync(it.connection, pendingCount())).toBe(4);
-});
-
-test("a connection over libSQL gives and takes every storage value exactly", async () => {
-  using it = open();
-  await it.db.$sync.ready;
-  const values = [
-    null,
-    "it's",
-    1,
-    -1.5,
-    2 ** 53 - 1,
-    9223372036854775807n,
-    Number.POSITIVE_INFINITY,
-    Number.NEGATIVE_INFINITY,
-    new Uint8Array([0, 255]),
-    5_000_000_000,
-  ];
-  it.raw.exec('CREATE TABLE bag(i INTEGER PRIMARY KEY, "what?" )');
-  const read = await transact(it.connection, "write", function* (): Core<unknown> {
-    for (const [i, value] of values.entries()) yield* run('INSERT INTO bag(i, "what?") VALUES (?, ?)', [i, value]);
-    return (yield* all('SELECT "what?", typeof("what?") FROM bag ORDER BY i')).map(([value, type]) => [value, type]);
-  });
-  expect(read).toEqual(
-    values.map((value) => [
-      value,
-      value === null
-        ? "null"
-        : typeof value === "string"
-          ? "text"
-          : value instanceof Uint8Array
-            ? "blob"
-            : typeof value === "bigint" || Number.isInteger(value)
-              ? "integer"
-              : "real",
-    ]),
-  );
-  expect(
-    await it.connection.all("SELECT count(*) FROM bag WHERE i IN (SELECT value FROM json_each(?))", ["[1,2]"]),
-  ).toEqual([[2]]);
-});
-
-test("A4: an applying transaction over libSQL runs without foreign keys, and leaves them on", async () => {
-  using it = open(firstRows);
-  await it.db.$sync.ready;
-  await transact(it.connection, "apply", function* (): Core<void> {
-    expect((yield* all("PRAGMA foreign_keys"))[0]).toEqual([0]);
-    yield* run("DELETE FROM lists");
-  });
-  await expect(
-    transact(it.connection, "apply", function* (): Core<void> {
-      yield* run("DELETE FROM todos");
-      throw new Error("no");
-    }),
-  ).rejects.toThrow("no");
-  expect(it.raw.prepare("SELECT (SELECT count(*) FROM lists), (SELECT count(*) FROM todos)").raw().get()).toEqual([
-    0, 2,
-  ]);
-  expect((await it.client.execute("PRAGMA foreign_keys")).rows[0]?.[0]).toBe(1);
 });
 
 test("over libSQL migrations are followed, through Drizzle's migrator and through `$sync.migrate`", async () => {

@@ -13,9 +13,12 @@ import { closeDeviceTransaction } from "./device-log.ts";
 import { hlcNow } from "../protocol/hlc.ts";
 import { closeTransaction } from "./oplog.ts";
 import { liftTriggers } from "./sqlite/install.ts";
+import { requireDeclared } from "./newer-file.ts";
 import { identifier } from "./sqlite/quote.ts";
+import { compareRows, copyRows, dropCopy, findDropped, isCaptured, type TableCopy } from "./sqlite/rebuilt-table.ts";
 import { statementKind } from "./sqlite/statement-kind.ts";
 import type { SyncDatabase } from "./sync-database.ts";
+import { renamedColumn, renameWritten } from "./written-schema.ts";
 
 /** One migration, as `drizzle-kit generate` writes it. */
 export interface Migration {
@@ -61,12 +64,17 @@ export function* applyMigrations(
     `CREATE TABLE IF NOT EXISTS ${migrationsTable} (id SERIAL PRIMARY KEY, hash text NOT NULL, created_at numeric)`,
   );
   const done = Number((yield* first(`SELECT max(created_at) FROM ${migrationsTable}`))?.[0] ?? -1);
+  if (sync.role === "device" && migrations.length > 0 && migrations.every(({ when }) => when < done))
+    yield* requireDeclared(sync);
   const broken = new Set((yield* all("PRAGMA foreign_key_check")).map(String));
+  const copies: TableCopy[] = [];
   for (const { statements, when, hash } of migrations) {
     if (when <= done) continue;
-    for (const sql of statements) yield* runStatement(sync, sql);
+    for (const sql of statements) yield* runStatement(sync, sql, copies);
     yield* run(`INSERT INTO ${migrationsTable}(hash, created_at) VALUES (?, ?)`, [hash, when]);
   }
+  // Tables that are gone for good.
+  for (const copy of copies) yield* dropCopy(copy);
   const violation = (yield* all("PRAGMA foreign_key_check")).find((row) => !broken.has(String(row)));
   if (violation !== undefined) {
     throw new SyncError({
@@ -106,13 +114,26 @@ export function readMigrations(folder: string): readonly Migration[] {
   });
 }
 
-function* runStatement(sync: SyncDatabase, sql: string): Core<void> {
+/** `copies`: rows of tables that are being rebuilt. */
+function* runStatement(sync: SyncDatabase, sql: string, copies: TableCopy[]): Core<void> {
   if (sql.trim() === "") return;
   const kind = statementKind(sql);
   const role = sync.role ?? "server";
   if (kind === "drop-column") yield* liftTriggers();
+  const dropped = role === "server" && kind === "schema" ? yield* findDropped(sync, sql) : [];
+  for (const table of dropped) {
+    const copy = yield* copyRows(table, sync.tables.indexOf(table));
+    if (copy !== undefined) copies.push(copy);
+  }
   yield* run(sql);
+  const renamed = role === "device" ? renamedColumn(sql) : undefined;
+  if (renamed !== undefined) yield* renameWritten(renamed.table, renamed.from, renamed.to);
   if (kind === "drop-column") yield* sync.installHere(role, { isLifted: true });
   else if (kind === "schema" && Number((yield* first("PRAGMA schema_version"))?.[0]) !== sync.schemaVersion)
-    yield* sync.installHere(role, { isSeen: true });
+    yield* sync.installHere(role, { isSeen: true, compared: new Set(copies.map(({ table }) => table.name)) });
+  for (const [i, rebuilt] of [...copies.entries()].reverse()) {
+    if (!(yield* isCaptured(rebuilt.table))) continue;
+    yield* compareRows(sync, rebuilt);
+    copies.splice(i, 1);
+  }
 }

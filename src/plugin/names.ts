@@ -29,6 +29,12 @@ export const SCOPE_INDEX = `${PREFIX}scope_index`;
 /** The layout number of a marker, the row that closes a transaction. */
 export const MARKER = 0;
 
+/**
+ * What a device's marker says of its transaction in the column `kind`: nothing, or the outcome that it left the queue with. A
+ * rejected one has no operations any more, should it come back (I3).
+ */
+export const markerKinds = { plain: 0, merged: 1, rejected: 2 } as const;
+
 /** Entry kinds as they are stored. A delete is a kind of its own, so that an update that changed nothing is no delete. */
 export const kindNumbers = { insert: 1, update: 2, delete: 3, moved: 4 } as const;
 
@@ -46,8 +52,10 @@ export const kindNames: readonly (EntryKind | undefined)[] = Object.entries(kind
 export const metaKeys = {
   role: "role",
   epoch: "epoch",
-  /** The log vouches for no position below it: `[seq, stamp]` as JSON text. */
+  /** The log vouches for no position below it: `[seq, stamp]`, once trimmed with the latest time below it, as JSON text. */
   horizon: "horizon",
+  /** Where the log ended at what time, now and then: `[[milliseconds, seq], …]` as JSON text. */
+  ages: "ages",
   /** The seq up to which {@link SCOPE_INDEX} covers the log. */
   indexed: "indexed",
   /** SQL names of the tables that have been captured, by whatever version of the app. */
@@ -56,8 +64,14 @@ export const metaKeys = {
   generation: "generation",
   /** The seq from which on the log tells everything, and by the present declaration: older cursors are reset. */
   declaredSince: "declared_since",
-  /** The number and stamp of the last transaction that a device dropped from its queue. */
+  /** Number and stamp of the last transaction that left a device's queue, and its place in the log: `[number, stamp, seq]`. */
   dropped: "dropped",
+  /** The seq up to which a device does not keep any more what left its queue (I3); deleted in small steps. */
+  pruned: "pruned",
+  /** On a device, the hash of the schema that the app ran with last. */
+  schema: "schema",
+  /** Milliseconds by which the server's clock is ahead of a device's, as last measured (P11). */
+  clock: "device.clock",
 } as const;
 
 /** Columns past this one share the last bit of a mask. */

@@ -10,7 +10,7 @@ import type { Key } from "../protocol/ids.ts";
 import { rethrowLater } from "./commits.ts";
 import { stepAsync, stepSync, type Core } from "./core.ts";
 import { toDrizzleRow } from "./drizzle-row.ts";
-import { readChangedKeys, readHeadSeq } from "./oplog.ts";
+import { readChangedKeys, readHeadSeq, readHorizon, readHorizonTime } from "./oplog.ts";
 import { readRows } from "./rows.ts";
 import type { ChangedRow, SyncDatabase } from "./sync-database.ts";
 import type { SyncTable } from "./table.ts";
@@ -20,13 +20,27 @@ export type RowChange =
   | { readonly table: string; readonly kind: "insert" | "update"; readonly row: Readonly<Record<string, unknown>> }
   | { readonly table: string; readonly kind: "delete"; readonly key: Readonly<Record<string, unknown>> };
 
+/** What is known of the changes that a listener is told of. */
+export interface ChangeInfo {
+  /**
+   * False when changes went by untold: the log was trimmed, or lost, before they could be read, as when the process was
+   * stopped for longer than the log reaches. Any row may have changed; read the tables anew.
+   */
+  readonly isComplete: boolean;
+}
+
+interface Collected extends ChangeInfo {
+  readonly changes: readonly RowChange[];
+}
+
 const entriesAtOnce = 5000;
+const nothing: Collected = { changes: [], isComplete: true };
 
 /** Tells of changes of some tables from now on; returns the function that ends it. */
 export function watchChanges(
   sync: SyncDatabase,
   tables: readonly string[],
-  listener: (changes: readonly RowChange[]) => void,
+  listener: (changes: readonly RowChange[], info: ChangeInfo) => void,
 ): () => void {
   const { connection } = sync;
   const wanted = new Set(tables);
@@ -36,51 +50,56 @@ export function watchChanges(
   function* start(): Core<void> {
     position ??= yield* readHeadSeq(sync);
   }
-  function* collect(applied: readonly ChangedRow[]): Core<readonly RowChange[]> {
+  function* collect(applied: readonly ChangedRow[]): Core<Collected> {
     left = left.length === 0 ? applied : [...left, ...applied];
     const from = position;
     try {
       yield* start();
-      const changes = yield* collectSince(left);
+      const collected = yield* collectSince(left);
       left = [];
-      return changes;
+      return collected;
     } catch (error) {
       // The next commit tells of it.
       position = from;
       throw error;
     }
   }
-  function* collectSince(applied: readonly ChangedRow[]): Core<readonly RowChange[]> {
+  function* collectSince(applied: readonly ChangedRow[]): Core<Collected> {
+    const from = position ?? 0;
     const nets = new Map<string, Net>();
     for (const { table: name, kind, key } of applied) {
       const table = sync.tableByKey.get(name);
       if (table !== undefined && wanted.has(name)) take(nets, table, kind, key);
     }
+    const head = yield* readHeadSeq(sync);
+    let reached = from;
     for (;;) {
-      const entries = yield* readChangedKeys(sync, position ?? 0, entriesAtOnce);
+      const entries = yield* readChangedKeys(sync, reached, entriesAtOnce);
       for (const { seq, table, kind, key } of entries) {
-        position = seq;
+        reached = seq;
         if (kind !== "moved" && wanted.has(table.key)) take(nets, table, kind, key);
       }
       if (entries.length < entriesAtOnce) break;
     }
-    // A log that was lost with everything of ours counts from 1 again.
-    if (nets.size === 0) position = Math.min(position ?? 0, yield* readHeadSeq(sync));
-    return yield* readChanges(nets);
+    // Past the rows that close transactions, too. A log that was lost with everything of ours counts from 1 again.
+    position = nets.size === 0 ? head : Math.max(reached, head);
+    // Looked at last: what is trimmed while we read is noticed.
+    const isComplete = from >= (yield* readHorizon()).seq || (from === 0 && (yield* readHorizonTime()) === undefined);
+    return { changes: yield* readChanges(nets), isComplete };
   }
-  const tell = (changes: readonly RowChange[]): void => {
-    if (changes.length > 0) listener(changes);
+  const tell = ({ changes, isComplete }: Collected): void => {
+    if (changes.length > 0 || !isComplete) listener(changes, { isComplete });
   };
   if (connection.kind === "sync") {
     stepSync(connection, start());
     const hear = (_tables: ReadonlySet<string>, applied: readonly ChangedRow[]): void => {
-      let changes: readonly RowChange[] = [];
+      let collected = nothing;
       try {
-        changes = stepSync(connection, collect(applied));
+        collected = stepSync(connection, collect(applied));
       } catch (error) {
         sync.reported(error);
       }
-      tell(changes);
+      tell(collected);
     };
     return sync.onCommit(hear, { rows: true });
   }
@@ -90,14 +109,14 @@ export function watchChanges(
   const stop = sync.onCommit(
     (_tables, applied) => {
       last = last.then(async () => {
-        let changes: readonly RowChange[] = [];
+        let collected = nothing;
         try {
-          changes = await stepAsync(connection, collect(applied));
+          collected = await stepAsync(connection, collect(applied));
         } catch (error) {
           sync.reported(error);
         }
         try {
-          if (!isStopped) tell(changes);
+          if (!isStopped) tell(collected);
         } catch (error) {
           rethrowLater(error);
         }

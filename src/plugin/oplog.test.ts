@@ -8,7 +8,6 @@ import { sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { first, type Core } from "./core.ts";
 import { defineSync } from "./define-sync.ts";
 import { readMeta, removeMeta, writeMeta } from "./meta.ts";
-import { muted } from "./mute.ts";
 import {
   closeTransaction,
   indexTail,
@@ -19,7 +18,6 @@ import {
   vouches,
   type LogEntry,
 } from "./oplog.ts";
-import { run } from "./core.ts";
 
 function write<TSchema extends Record<string, unknown>, T>(it: Captured<TSchema>, core: () => Core<T>): T {
   return it.connection.transaction("write", () => it.run(core()));
@@ -164,23 +162,6 @@ test("P11: the time of a column's last write is that of the transaction which wr
     )
     .all("n", 9) as { detail: string }[];
   expect(plan.map(({ detail }) => detail).join()).toContain("USING INDEX _sync_times_notes");
-});
-
-test("C6: muted work is not logged, nested muting ends with the outermost, and a failure leaves capture on", () => {
-  using it = capture();
-  write(it, () =>
-    muted(
-      (function* (): Core<void> {
-        yield* run("INSERT INTO lists(id) VALUES('a')");
-        yield* muted(run("INSERT INTO lists(id) VALUES('b')"));
-        yield* run("INSERT INTO lists(id) VALUES('c')");
-      })(),
-    ),
-  );
-  expect(it.log()).toEqual([]);
-  expect(() => write(it, () => muted(run("INSERT INTO nowhere VALUES(1)")))).toThrow();
-  it.db.insert(lists).values({ id: "d" }).run();
-  expect(it.log()).toEqual(["insert lists(d) →list:d", "—"]);
 });
 
 test("state is kept by key", () => {

@@ -12,6 +12,7 @@ export {
   readEntries,
   readHead,
   readHorizon,
+  readHorizonTime,
   tablesSince,
   vouches,
   readHeadSeq,
@@ -19,3 +20,5 @@ export {
   type EntryRange,
   type LogEntry,
 } from "./sqlite/oplog-reader.ts";
+export { trimLog, type TrimStep } from "./sqlite/trim-log.ts";
+export { isAgeDue, noteLogAge, readHorizonAge, readSeqBefore } from "./sqlite/log-ages.ts";

@@ -6,6 +6,7 @@
 
 export {
   readRows,
+  readScopedRows,
   readSnapshot,
   readSnapshotRows,
   scopesOfRow,

@@ -33,6 +33,8 @@ export interface InstallCause {
   readonly isLifted?: boolean;
   /** All was in order before the statement that has just run: a table that still has triggers has missed nothing. */
   readonly isSeen?: boolean;
+  /** Names in SQL of tables whose rows are compared before and after by whoever asks: nothing goes by them. */
+  readonly compared?: ReadonlySet<string>;
 }
 
 /** The internal side of `db.$sync`. */

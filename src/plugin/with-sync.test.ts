@@ -286,6 +286,7 @@ test("`onChange` tells committed changes with their rows, once per tick, typed b
         { table: "lists", kind: "insert", row: { id: "a", title: "A", owner: null, slug: null } },
         { table: "todos", kind: "insert", row: { id: "t", listId: "a", title: null, done: true, place: null } },
       ],
+      { isComplete: true },
     ],
   ]);
   it.db.select().from(lists).all();
@@ -299,7 +300,9 @@ test("`onChange` tells committed changes with their rows, once per tick, typed b
   expect(told).toHaveBeenCalledTimes(1);
   it.db.delete(todos).run();
   await tick();
-  expect(told).toHaveBeenLastCalledWith([{ table: "todos", kind: "delete", key: { id: "t" } }]);
+  expect(told).toHaveBeenLastCalledWith([{ table: "todos", kind: "delete", key: { id: "t" } }], {
+    isComplete: true,
+  });
   stop();
   it.db.delete(lists).run();
   await tick();

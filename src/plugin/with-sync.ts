@@ -14,7 +14,7 @@ import { createSyncDatabase } from "./create-sync-database.ts";
 import { defaultDefinition, type Scope, type SyncDefinition, type TableKey } from "./define-sync.ts";
 import { detectDriver } from "./detect-dialect.ts";
 import { migrateDatabase, type MigrateOptions } from "./migrate.ts";
-import { watchChanges, type RowChange } from "./on-change.ts";
+import { watchChanges, type ChangeInfo } from "./on-change.ts";
 import { readHead } from "./oplog.ts";
 import { readTables, type ColumnNaming, type TableRules } from "./read-tables.ts";
 import { betterSqlite3Connection, type BetterDatabase } from "./sqlite/better-sqlite3.ts";
@@ -68,11 +68,12 @@ export interface SyncHandle<TSchema, TKind, TScope = string> {
   migrate(folder: string, options?: MigrateOptions): ResultOf<TKind, void>;
   /**
    * Tells of committed changes of some tables, whoever made them: other connections and processes within a tenth of a
-   * second. Returns the function that ends it.
+   * second. `info.isComplete` is false when changes went by untold, because the log was trimmed meanwhile. Returns the
+   * function that ends it.
    */
   onChange<const TKey extends TableKey<TSchema>>(
     tables: readonly TKey[],
-    listener: (changes: readonly ChangeOf<TSchema, TKey>[]) => void,
+    listener: (changes: readonly ChangeOf<TSchema, TKey>[], info: ChangeInfo) => void,
   ): () => void;
   /** The position of the newest commit: what `client.reached(cursor)` on a device waits for. */
   cursor(): ResultOf<TKind, Cursor>;
@@ -175,7 +176,7 @@ function createHandle(db: object, sync: SyncDatabase): SyncHandle<Record<string,
       return Promise.resolve().then(isReady);
     },
     migrate: (folder, options) => migrateDatabase(sync, folder, options),
-    onChange: (tables, listener) => watchChanges(sync, tables, listener as (changes: readonly RowChange[]) => void),
+    onChange: (tables, listener) => watchChanges(sync, tables, listener as Parameters<typeof watchChanges>[2]),
     cursor: () =>
       read(function* (): Core<Cursor> {
         return formatCursor(yield* readHead());

@@ -68,23 +68,21 @@ describe("the whole row", () => {
 });
 
 describe("last write wins", () => {
-  const last = lastWriteWins<Todo>();
-
   test("P11: each column goes to its later writer, and a column that only the device changed is the device's", () => {
-    expect(resolve(last, update)).toEqual({ ...server, title: "client", notes: "server", done: true });
+    expect(resolve(lastWriteWins<Todo>(), update)).toEqual({ ...server, title: "client", notes: "server", done: true });
   });
 
   test("P11: when the device is later in every column, it is its change as written; when in none, the row stays", () => {
-    expect(resolve(last, { ...update, clientTime: 200 })).toBe("client");
+    expect(resolve(lastWriteWins<Todo>(), { ...update, clientTime: 200 })).toBe("client");
     expect(
-      resolve(last, {
+      resolve(lastWriteWins<Todo>(), {
         ...update,
         clientTime: 10,
         changed: ["title", "notes"],
         client: { ...server, title: "client", notes: "client" },
       }),
     ).toBe("server");
-    expect(resolve(last, { ...update, clientTime: 10 })).toEqual({ ...server, done: true });
+    expect(resolve(lastWriteWins<Todo>(), { ...update, clientTime: 10 })).toEqual({ ...server, done: true });
   });
 
   test("P11: at the same time the server wins", () => {
@@ -95,24 +93,39 @@ describe("last write wins", () => {
       client: { ...server, title: "client" },
       clientTime: 50,
     } as const;
-    expect(resolve(last, tie)).toBe("server");
-    expect(resolve(last, { ...tie, clientTime: 51 })).toBe("client");
+    expect(resolve(lastWriteWins<Todo>(), tie)).toBe("server");
+    expect(resolve(lastWriteWins<Todo>(), { ...tie, clientTime: 51 })).toBe("client");
   });
 
   test("P11: what the log does not reach any more is older than anything", () => {
-    expect(resolve(last, { ...update, clientTime: 0, serverTimes: new Map() })).toBe("client");
-    expect(resolve(last, { ...remove, clientTime: 0, serverTimes: new Map() })).toBe("client");
+    expect(resolve(lastWriteWins<Todo>(), { ...update, clientTime: 0, serverTimes: new Map() })).toBe("client");
+    expect(resolve(lastWriteWins<Todo>(), { ...remove, clientTime: 0, serverTimes: new Map() })).toBe("client");
   });
 
   test("P11: a delete competes with the latest write of any column", () => {
-    expect(resolve(last, { ...remove, clientTime: 499 })).toBe("server");
-    expect(resolve(last, { ...remove, clientTime: 501 })).toBe("client");
+    expect(resolve(lastWriteWins<Todo>(), { ...remove, clientTime: 499 })).toBe("server");
+    expect(resolve(lastWriteWins<Todo>(), { ...remove, clientTime: 501 })).toBe("client");
+  });
+
+  test("P11: an insert of a key that is taken competes with the latest write of the row, wherever that stands", () => {
+    const times = new Map([...update.serverTimes].reverse());
+    for (const serverTimes of [update.serverTimes, times]) {
+      expect(resolve(lastWriteWins<Todo>(), { ...insert, serverTimes, clientTime: 499 })).toBe("server");
+      expect(resolve(lastWriteWins<Todo>(), { ...insert, serverTimes, clientTime: 501 })).toBe("client");
+    }
+  });
+
+  test("P11: without two rows there are no columns to choose from, whatever the conflict names", () => {
+    const named = { columns: ["title"], clientTime: 100 } as const;
+    expect(resolve(lastWriteWins<Todo>(), { ...remove, ...named })).toBe("server");
+    expect(resolve(lastWriteWins<Todo>(), { ...gone, ...named, isWhole: true })).toBe("client");
+    expect(resolve(mergeFields<Todo>({ title: serverWins() }, clientWins()), { ...remove, ...named })).toBe("client");
   });
 
   test("P11: an update of a row that is gone competes with its delete, and brings the row back whole", () => {
-    expect(resolve(last, { ...gone, clientTime: 50 })).toBe("server");
-    expect(resolve(last, gone)).toBe(NEED_ROW);
-    expect(resolve(last, { ...gone, isWhole: true })).toBe("client");
+    expect(resolve(lastWriteWins<Todo>(), { ...gone, clientTime: 50 })).toBe("server");
+    expect(resolve(lastWriteWins<Todo>(), gone)).toBe(NEED_ROW);
+    expect(resolve(lastWriteWins<Todo>(), { ...gone, isWhole: true })).toBe("client");
   });
 });
 
@@ -238,26 +251,51 @@ describe("custom", () => {
     },
   );
 
+  test("a promise throws, says so, and is not left behind as a rejection that nobody handles", async () => {
+    for (const answer of [() => Promise.resolve("server"), () => Promise.reject(new Error("late"))]) {
+      expect(() =>
+        resolve(
+          custom<Todo>(() => answer() as never),
+          update,
+        ),
+      ).toThrow("The resolver `custom` of table `todos` returned a promise.");
+      await new Promise((done) => setImmediate(done));
+    }
+  });
+
   test("null throws where both rows are there", () => {
     expect(() =>
       resolve(
         custom<Todo>(() => null),
         update,
       ),
-    ).toThrow(TypeError);
+    ).toThrow("The resolver `custom` of table `todos`");
+  });
+
+  test("a row may have a column called `then`", () => {
+    // oxlint-disable-next-line unicorn/no-thenable -- that is what is tested: a value, not a function.
+    const row = { ...server, then: "later" };
+    expect(
+      resolve(
+        custom<Todo>(() => row),
+        update,
+      ),
+    ).toBe(row);
   });
 });
 
 describe("composite", () => {
-  const byKind = composite<Todo>({ update: clientWins(), delete: lastWriteWins() });
+  const makeByKind = (): Resolver<Todo> => composite<Todo>({ update: clientWins(), delete: lastWriteWins() });
 
   test("each kind has its own resolver, and server wins for the others", () => {
+    const byKind = makeByKind();
     expect(resolve(byKind, update)).toBe("client");
     expect(resolve(byKind, { ...remove, clientTime: 501 })).toBe("client");
     expect(resolve(byKind, insert)).toBe("server");
   });
 
   test("P4: a unique clash is decided only where there is a resolver for it", () => {
+    const byKind = makeByKind();
     expect(byKind.unique).toBeUndefined();
     expect(resolve(byKind, unique)).toBe("server");
     expect(resolve(clientWins<Todo>(), unique)).toBe("server");
@@ -266,6 +304,10 @@ describe("composite", () => {
     });
     expect(renamed.unique).toBeDefined();
     expect(resolve(renamed, unique)).toMatchObject({ title: "client (2)" });
+    // The two are different rows: columns of one are never put into the other.
+    const later = composite<Todo>({ unique: lastWriteWins() });
+    expect(resolve(later, { ...unique, clientTime: 499 })).toBe("server");
+    expect(resolve(later, { ...unique, clientTime: 501 })).toBe("client");
   });
 });
 
@@ -280,6 +322,28 @@ test("P11: a resolver needs the log's times exactly when one within it compares 
     ).needs,
   ).toEqual({ base: true, times: true });
   expect(composite({ unique: lastWriteWins() }).needs.times).toBe(true);
+  expect(composite({ unique: lastWriteWins(), update: clientWins() }).needs).toEqual({ base: false, times: true });
+  expect(mergeFields({ notes: custom(() => "server") }, serverWins()).needs).toEqual({ base: true, times: true });
+});
+
+test("a resolver that is left out by a condition is none", () => {
+  // What a caller without types can write.
+  const none = { update: undefined, notes: undefined } as never;
+  expect(composite<Todo>(none).needs).toEqual({ base: false, times: false });
+  expect(resolve(composite<Todo>(none), update)).toBe("server");
+  expect(resolve(mergeFields<Todo>(none, clientWins()), update)).toBe("client");
+});
+
+test("a resolver has a name, by which messages tell it", () => {
+  const names = [serverWins(), clientWins(), lastWriteWins(), custom(() => "server"), mergeFields({}), composite({})];
+  expect(names.map(({ name }) => name)).toEqual([
+    "serverWins",
+    "clientWins",
+    "lastWriteWins",
+    "custom",
+    "mergeFields",
+    "composite",
+  ]);
 });
 
 // What defineSync does: the row type of each table, inferred from the schema.

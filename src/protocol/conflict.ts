@@ -45,8 +45,8 @@ export interface Conflict<TRow> {
   /** When the device wrote, bounded by the server's clock; see `hlc.ts`. */
   readonly clientTime: number;
   /**
-   * When each column was last written on the server; missing: longer ago than the log reaches. For a row that is gone,
-   * the time of its delete, under any name.
+   * When each column was last written on the server; where the log does not reach back so far, the time from which on it
+   * does; missing: before there was a log. For a row that is gone, the time of its delete, under any name.
    */
   readonly serverTimes: ReadonlyMap<string, number>;
   readonly context: ConflictContext;
@@ -98,8 +98,8 @@ export function clientWins<TRow = AnyRow>(): Resolver<TRow> {
 }
 
 /**
- * Lets the later write win, column by column; a delete, or an update of a row that is gone, competes with the latest
- * write of the row. At the same time the server's wins. Device clocks are bounded by the server's (see `hlc.ts`).
+ * Lets the later write win, column by column; a delete, an update of a row that is gone, or a unique clash competes with
+ * the latest write of the row. At the same time the server's wins. Device clocks are bounded by the server's (see `hlc.ts`).
  */
 export function lastWriteWins<TRow = AnyRow>(): Resolver<TRow> {
   return {
@@ -131,7 +131,7 @@ export type FieldResolvers<TRow> = { readonly [TColumn in keyof TRow & string]?:
 
 /**
  * Decides each column that both sides changed by its own resolver, or by `fallback`. Columns that one side changed merge
- * by themselves. Deletes, and updates of a row that is gone, are the fallback's.
+ * by themselves. Deletes, updates of a row that is gone, and unique clashes are the fallback's.
  *
  * @example
  * conflict: mergeFields({ notes: lastWriteWins() }, clientWins())
@@ -198,6 +198,13 @@ function decide<TRow>(resolver: Resolver<TRow>, conflict: Conflict<TRow>): Resol
   if (decision === "client" || decision === client)
     return server === null && conflict.kind === "update" && !conflict.isWhole ? NEED_ROW : "client";
   if (isRow<TRow>(decision)) return decision;
+  if (isThenable(decision)) {
+    // What is refused here must not end the process as a rejection that nobody handles.
+    void Promise.resolve(decision).catch(() => undefined);
+    throw new TypeError(
+      `The resolver \`${resolver.name}\` of table \`${conflict.table}\` returned a promise. It must be synchronous.`,
+    );
+  }
   throw new TypeError(
     `The resolver \`${resolver.name}\` of table \`${conflict.table}\` must return "server", "client" or a row.`,
   );
@@ -212,17 +219,18 @@ function isKnown<TRow>(conflict: Conflict<TRow>): boolean {
 }
 
 function isRow<TRow>(value: unknown): value is Readonly<TRow> {
-  return (
-    typeof value === "object" &&
-    value !== null &&
-    !Array.isArray(value) &&
-    !("then" in value && typeof value.then === "function")
-  );
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !isThenable(value);
 }
 
-/** Whether there are no two rows of which columns could be taken. */
+function isThenable(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+/** Whether there are no two versions of one row of which columns could be taken. */
 function isOfWholeRow<TRow>(conflict: Conflict<TRow>): boolean {
-  return conflict.client === null || conflict.server === null || conflict.columns.length === 0;
+  return (
+    conflict.kind === "unique" || conflict.client === null || conflict.server === null || conflict.columns.length === 0
+  );
 }
 
 /** The server's row with the columns that the client wins; columns that only the client changed are its own anyway. */

@@ -95,6 +95,14 @@ export const syncErrorCodes = {
     policy: "retry",
   },
 
+  NOT_PENDING: {
+    when: "The transaction is not in the queue any more, or the server has it.",
+    trpc: null,
+    policy: "stop",
+  },
+  OUTCOME_GONE: { when: "The outcome was dealt with already.", trpc: null, policy: "stop" },
+  ROW_GONE: { when: "A retried update names a row that is gone and is not known whole.", trpc: null, policy: "stop" },
+
   INVALID_MESSAGE: { when: "A message is not what the protocol says.", trpc: "BAD_REQUEST", policy: "stop" },
 
   STORAGE_FULL: { when: "The device has no room left.", trpc: null, policy: "stop" },
@@ -117,9 +125,13 @@ export interface SyncErrorDetailsByCode {
   readonly PROTOCOL_UNSUPPORTED: { readonly offered: readonly number[]; readonly supported: readonly number[] };
   /** Only a device that is too old waits for an update; a server that is too old merely holds pushes back (rule V3). */
   readonly SCHEMA_MISMATCH: { readonly tooOld: "device" | "server"; readonly table?: string; readonly column?: string };
-  readonly UNAVAILABLE: { readonly retryAfterMs?: number; readonly status?: number };
+  /** `transaction`: the number of the one that the server could not judge; those before it are handled. */
+  readonly UNAVAILABLE: { readonly retryAfterMs?: number; readonly status?: number; readonly transaction?: number };
   readonly RATE_LIMITED: { readonly retryAfterMs?: number };
   readonly TOO_LARGE: { readonly limit?: number };
+  readonly ROW_GONE: { readonly table: string };
+  /** The scopes whose rows differed; an empty text for rows that were in none. */
+  readonly CHECKSUM_MISMATCH: { readonly scopes?: readonly string[] };
   /** `path`: where in the message, without values. `offset`: byte of the body. */
   readonly INVALID_MESSAGE: { readonly path?: string; readonly offset?: number };
 }

@@ -2,7 +2,19 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { arbitraryValue } from "../testing/arbitrary-values.ts";
 import { checkProperty } from "../testing/check-property.ts";
-import { hashSchema, hashScopes, hashValues, isHashed, matchesSeen, rowHash, seenValue, sumHashes } from "./hash.ts";
+import {
+  addRow,
+  emptyRowSum,
+  hashSchema,
+  hashScopes,
+  hashValues,
+  isHashed,
+  matchesSeen,
+  rowHash,
+  rowSumText,
+  seenValue,
+  sumHashes,
+} from "./hash.ts";
 import type { CanonicalForm } from "./value.ts";
 import { equalValues } from "./value.ts";
 
@@ -113,6 +125,26 @@ test("a sum of hashes is the 64-bit sum, in any order", () => {
       const sum = numbers.reduce((total, number) => (total + number) & (2n ** 64n - 1n), 0n);
       expect(sumHashes(hashes)).toBe(sum.toString(16).padStart(16, "0"));
       expect(sumHashes([...hashes].reverse())).toBe(sumHashes(hashes));
+    }),
+  );
+});
+
+test("a running sum over rows is the sum of their hashes, also in several sums at once", () => {
+  const value = fc.oneof(
+    fc.string(),
+    fc.double(),
+    fc.constant(null),
+    fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+  );
+  checkProperty(
+    fc.property(fc.array(fc.tuple(value, value)), (rows) => {
+      const forms = ["any", "real"] as const;
+      const first = emptyRowSum();
+      const second = emptyRowSum();
+      // What stands behind the forms, the scopes for instance, is not a part of the row.
+      for (const row of rows) addRow([first, second], [...row, "scope"], forms);
+      const sum = sumHashes(rows.map((row) => rowHash(row, forms)));
+      expect([rowSumText(first), rowSumText(second)]).toEqual([sum, sum]);
     }),
   );
 });

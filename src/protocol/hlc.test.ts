@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { checkProperty } from "../testing/check-property.ts";
-import { hlcBounded, hlcMillis, hlcNow, hlcReceive } from "./hlc.ts";
+import { clockOffset, hlcBounded, hlcMillis, hlcNow, hlcReceive } from "./hlc.ts";
 
 const now = 1_700_000_000_000;
 
@@ -48,4 +48,25 @@ test("P11: times always rise and stay safe integers, whatever the clock does", (
       },
     ),
   );
+});
+
+test("P11: a clock's offset is what the answer says, half a round trip ago", () => {
+  expect(clockOffset({ sentAt: now, receivedAt: now + 200, serverTime: now + 60_100 })).toBe(60_000);
+  expect(clockOffset({ sentAt: now, receivedAt: now + 200, serverTime: now - 59_900 })).toBe(-60_000);
+});
+
+test("P11: an offset that lies within what a reading can tell is left alone", () => {
+  const reading = (receivedAt: number, serverTime: number) => ({ sentAt: now, receivedAt, serverTime });
+  expect(clockOffset(reading(now, now + 1000), 0)).toBeUndefined();
+  expect(clockOffset(reading(now, now + 1001), 0)).toBe(1001);
+  // A slow answer tells less.
+  expect(clockOffset(reading(now + 10_000, now + 12_000), 0)).toBeUndefined();
+  expect(clockOffset(reading(now + 10_000, now + 20_000), 0)).toBe(15_000);
+  // The first one is taken as it is.
+  expect(clockOffset(reading(now, now + 1))).toBe(1);
+});
+
+test("P11: a reading during which the clock was moved back tells nothing", () => {
+  expect(clockOffset({ sentAt: now, receivedAt: now - 1, serverTime: now })).toBeUndefined();
+  expect(clockOffset({ sentAt: now, receivedAt: now, serverTime: Number.NaN })).toBeUndefined();
 });

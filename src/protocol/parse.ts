@@ -59,7 +59,16 @@ const roundShape = {
   table: z.exactOptional(nameSchema),
   after: z.exactOptional(keySchema),
   baseSchema: tokenSchema,
+  shared: z.exactOptional(hashTextSchema),
 };
+
+const resetReasons = [
+  "EPOCH_CHANGED",
+  "CURSOR_EXPIRED",
+  "CURSOR_UNKNOWN",
+  "DECLARATION_CHANGED",
+  "CHECKSUM_MISMATCH",
+] as const;
 
 const pullRequest = z.strictObject({
   deviceId: deviceIdSchema,
@@ -73,6 +82,7 @@ const pullRequest = z.strictObject({
   limit: z.int().check(z.minimum(1)),
   round: z.exactOptional(z.strictObject(roundShape)),
   check: z.exactOptional(scopesSchema),
+  because: z.exactOptional(z.enum(resetReasons)),
   format: z.exactOptional(z.literal("json")),
 }) satisfies z.ZodMiniType<PullRequest>;
 
@@ -80,6 +90,7 @@ const pushRequest = z
   .strictObject({
     deviceId: deviceIdSchema,
     epoch: epochSchema,
+    cursor: z.exactOptional(cursorSchema),
     previous: z.strictObject({ number: countSchema, stamp: stampSchema }),
     shapes: z
       .array(
@@ -110,6 +121,7 @@ const handshakeAnswer = z.object({
   epoch: epochSchema,
   protocol: countSchema,
   tables: knownTablesSchema,
+  outdated: z.exactOptional(knownTablesSchema),
   declaration: tokenSchema,
   limits: z.object({ maxRequestBytes: countSchema, maxPushTransactions: countSchema, maxPageRows: countSchema }),
   time: countSchema,
@@ -124,6 +136,7 @@ const pageShape = {
   round: z.exactOptional(z.looseObject(roundShape)),
   scopes: scopesSchema,
   schema: hashTextSchema,
+  shared: z.exactOptional(hashTextSchema),
   lastTx: z.exactOptional(txRefSchema),
   ackedTx: z.exactOptional(countSchema),
   outcomes: z.exactOptional(z.array(outcomeSchema).check(z.maxLength(bounds.outcomes))),
@@ -131,13 +144,6 @@ const pageShape = {
   remaining: z.exactOptional(countSchema),
 };
 
-const resetReasons = [
-  "EPOCH_CHANGED",
-  "CURSOR_EXPIRED",
-  "CURSOR_UNKNOWN",
-  "DECLARATION_CHANGED",
-  "CHECKSUM_MISMATCH",
-] as const;
 const pullSignals = [
   z.object({ kind: z.literal("reset"), epoch: epochSchema, reason: z.enum(resetReasons) }),
   z.object({ kind: z.literal("restart"), epoch: epochSchema }),
@@ -147,16 +153,16 @@ const pullSignals = [
 const page = z.object({ ...pageShape, changes: changeGroupsSchema });
 const pageEnvelope = z.object(pageShape);
 
+const handled = {
+  epoch: epochSchema,
+  lastTx: txRefSchema,
+  ackedTx: countSchema,
+  time: z.exactOptional(countSchema),
+};
 const pushAnswer = z.discriminatedUnion("kind", [
-  z.object({ kind: z.literal("ok"), epoch: epochSchema, lastTx: txRefSchema, ackedTx: countSchema }),
-  z.object({ kind: z.literal("gap"), epoch: epochSchema, lastTx: txRefSchema, ackedTx: countSchema }),
-  z.object({
-    kind: z.literal("need"),
-    epoch: epochSchema,
-    lastTx: txRefSchema,
-    ackedTx: countSchema,
-    number: countSchema,
-  }),
+  z.object({ kind: z.literal("ok"), ...handled }),
+  z.object({ kind: z.literal("gap"), ...handled }),
+  z.object({ kind: z.literal("need"), ...handled, number: countSchema }),
   z.object({ kind: z.literal("forked"), epoch: epochSchema }),
   z.object({ kind: z.literal("reset"), epoch: epochSchema, reason: z.literal("EPOCH_CHANGED") }),
   z.object({ kind: z.literal("need-schema"), epoch: epochSchema }),

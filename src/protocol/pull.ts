@@ -34,6 +34,8 @@ export interface RoundState {
   readonly after?: readonly Value[];
   /** Columns and tables that the device gains with this round: hash of the schema its base was computed with. */
   readonly baseSchema: string;
+  /** What the round's pages are computed over, as in {@link Page}: a server that was upgraded meanwhile restarts it. */
+  readonly shared?: string;
 }
 
 export interface PullRequest {
@@ -54,8 +56,10 @@ export interface PullRequest {
   /** Rows and entries wanted in a page, at most. The server may give fewer. */
   readonly limit: number;
   readonly round?: RoundState;
-  /** Scopes whose checksum is wanted with the last page. */
+  /** Scopes whose checksum is wanted with the last page. The server may leave some out; they are asked for again. */
   readonly check?: readonly string[];
+  /** Why a device asks for a fresh snapshot that nobody told it to take. It changes no answer; the server counts it. */
+  readonly because?: ResetReason;
   readonly format?: "json";
 }
 
@@ -80,6 +84,11 @@ export interface Page {
   readonly scopes: readonly string[];
   /** The schema hash it was computed for. */
   readonly schema: string;
+  /**
+   * Hash of the tables and columns that both sides know, where the server does not know all of the device's (rule V2): the
+   * base lacks the others. Absent: all of `schema`.
+   */
+  readonly shared?: string;
   readonly changes: readonly ChangeGroup[];
   /** The three below are as of the page's end, and come with `to` only (rule U3). */
   readonly lastTx?: TxRef;

@@ -7,7 +7,7 @@
  * @module
  */
 
-import type { DeviceId, Epoch, Key, TxRef, Value } from "./ids.ts";
+import type { Cursor, DeviceId, Epoch, Key, TxRef, Value } from "./ids.ts";
 
 export type OperationKind = "insert" | "update" | "delete";
 
@@ -55,6 +55,11 @@ export interface PushRequest {
   readonly deviceId: DeviceId;
   /** The epoch of the handshake. */
   readonly epoch: Epoch;
+  /**
+   * The device's cursor, where the first of `txs` is an empty range over numbers that it knows to be handled. A server whose log
+   * does not have it may have lost what was handled, and answers `gap` (rule I3).
+   */
+  readonly cursor?: Cursor;
   /** The transaction before the first one sent; number 0 and stamp 0 before the very first. */
   readonly previous: TxRef;
   readonly shapes: readonly OperationShape[];
@@ -70,15 +75,17 @@ export interface PushRequest {
  * None of them drops a pending transaction: only a page does.
  */
 export type PushAnswer =
-  | { readonly kind: "ok"; readonly epoch: Epoch; readonly lastTx: TxRef; readonly ackedTx: number }
-  | { readonly kind: "gap"; readonly epoch: Epoch; readonly lastTx: TxRef; readonly ackedTx: number }
-  | {
-      readonly kind: "need";
-      readonly epoch: Epoch;
-      readonly lastTx: TxRef;
-      readonly ackedTx: number;
-      readonly number: number;
-    }
+  | (Handled & { readonly kind: "ok" })
+  | (Handled & { readonly kind: "gap" })
+  | (Handled & { readonly kind: "need"; readonly number: number })
   | { readonly kind: "forked"; readonly epoch: Epoch }
   | { readonly kind: "reset"; readonly epoch: Epoch; readonly reason: "EPOCH_CHANGED" }
   | { readonly kind: "need-schema"; readonly epoch: Epoch };
+
+interface Handled {
+  readonly epoch: Epoch;
+  readonly lastTx: TxRef;
+  readonly ackedTx: number;
+  /** The server's clock, milliseconds since 1970: a device whose clock was moved since the handshake finds out (rule P11). */
+  readonly time?: number;
+}

@@ -15,6 +15,7 @@ import type { SyncError } from "../protocol/errors.ts";
 import { equalValues } from "../protocol/value.ts";
 import { findResultFault, reportKeptRows } from "./check-result.ts";
 import { faultOf } from "./database-faults.ts";
+import { findRefusedDependency } from "./dependants.ts";
 import { type Assign, createExecution, type Execution } from "./execute.ts";
 import { findFollowers, type Followers } from "./follow.ts";
 import { findClash } from "./judge.ts";
@@ -22,7 +23,7 @@ import { findHolder, type LiveRows, readLiveRows } from "./live-rows.ts";
 import { foldOperations, type Net } from "./net.ts";
 import type { Refusal, RowOperation } from "./operations.ts";
 import { findRevivals, type Revival } from "./revivals.ts";
-import { type Note, readNotes, rejectedIn } from "./outcomes.ts";
+import { type Note, readNotes } from "./outcomes.ts";
 import { findRightFault } from "./rights.ts";
 import { meets, type Rights } from "./scopes.ts";
 import { type ConflictOf, type SettleContext, type Settled, type Settlement, settle, settlesUnique } from "./settle.ts";
@@ -76,6 +77,9 @@ export function* applyTransaction(context: ApplyContext, operations: readonly Ro
   const followers: Followers = context.isCascading ? yield* findFollowers(nets, live) : new Map<string, never>();
   const refuse = (refusal: Refusal): Verdict => ({ kind: "refused", refusal, live });
 
+  const dependency = yield* findRefusedDependency(nets, live, context.rejected);
+  if (dependency !== undefined) return refuse(dependency);
+
   const settled = new Map<string, Settled>();
   for (const net of nets.values()) {
     // P7: what a cascade does is not judged alone.
@@ -83,9 +87,6 @@ export function* applyTransaction(context: ApplyContext, operations: readonly Ro
     const row = live.get(net.row);
     const rightFault = row === undefined ? undefined : findRightFault(net.table, row.scopes, context.rights.write);
     if (rightFault !== undefined) return refuse({ ...rightFault, index: net.lastIndex });
-    const cause =
-      row === undefined && net.kind === "update" ? rejectedIn(context.rejected, net.table.key, net.keyText) : undefined;
-    if (cause !== undefined) return refuse(dependsOn(net, cause));
     const conflict = yield* findConflict(context, net, live);
     if (conflict === undefined) continue;
     const settlement = yield* settle(settleContext(context), net, conflict);
@@ -255,15 +256,6 @@ function settleContext(context: ApplyContext): SettleContext {
     readable: context.rights.read,
     clientTime: context.clientTime,
     onError: context.onError,
-  };
-}
-
-function dependsOn(net: Net, cause: number): Refusal {
-  return {
-    code: "DEPENDS_ON_REJECTED",
-    message: `A row of table \`${net.table.key}\` is not there: its insert, in transaction ${cause}, was rejected.`,
-    index: net.lastIndex,
-    cause,
   };
 }
 

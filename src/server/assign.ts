@@ -36,6 +36,8 @@ export function bindAssign(
 
 function toColumns(table: SyncTable, values: AppRow): ReadonlyMap<SyncColumn, Value> {
   if (typeof values !== "object" || values === null || "then" in values) {
+    // Its rejection must not end the process.
+    if ((values as unknown) instanceof Promise) void (values as unknown as Promise<unknown>).catch(() => undefined);
     throw invalid(`\`assign\` of table \`${table.key}\` must return an object with values, and not a promise of one.`);
   }
   const assigned = new Map<SyncColumn, Value>();

@@ -71,7 +71,9 @@ export async function withAuthorization<T extends GroupResult>(
     } catch (error) {
       if (isSyncError(error, "INVALID_CONFIG")) onError(error);
       return {
-        failure: isSyncError(error) ? error : unavailable("`authorize` failed. The transaction is tried again.", error),
+        failure: isSyncError(error)
+          ? error
+          : unavailable("`authorize` failed. The transaction is tried again.", described.number, error),
       };
     }
   };
@@ -93,7 +95,10 @@ export async function withAuthorization<T extends GroupResult>(
     if (asked >= maxQuestions)
       return {
         result,
-        failure: unavailable("Rows change faster than `authorize` can be asked about them. Try again."),
+        failure: unavailable(
+          "Rows change faster than `authorize` can be asked about them. Try again.",
+          question.tx.number,
+        ),
       };
     const failure = await ask(describeTransaction(question.tx, question.operations));
     if (failure !== undefined) return { result, ...failure };
@@ -112,8 +117,13 @@ function checkRefusal({ code, message, ...rest }: Refusal): Refusal {
   return { code, message: message.slice(0, bounds.message), ...rest };
 }
 
-function unavailable(message: string, cause?: unknown): SyncError<"UNAVAILABLE"> {
-  return new SyncError({ code: "UNAVAILABLE", message, ...(cause === undefined ? {} : { cause }) });
+function unavailable(message: string, transaction: number, cause?: unknown): SyncError<"UNAVAILABLE"> {
+  return new SyncError({
+    code: "UNAVAILABLE",
+    message,
+    details: { transaction },
+    ...(cause === undefined ? {} : { cause }),
+  });
 }
 
 /** Describes a transaction to the app. */

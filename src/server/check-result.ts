@@ -73,7 +73,11 @@ function findRowFault(
 ): Refusal | undefined {
   const plan = executed.settled.get(net.row)?.plan;
   const mustExist =
-    plan === undefined ? net.kind !== "delete" : plan.kind === "keep" ? before !== undefined : plan.kind === "write";
+    plan === undefined
+      ? net.kind !== "delete" && !isNothing(net)
+      : plan.kind === "keep"
+        ? before !== undefined
+        : plan.kind === "write";
   if (mustExist && after === undefined) {
     return {
       code: "UNDONE",
@@ -87,6 +91,11 @@ function findRowFault(
   );
 }
 
+/** Whether a row was changed and changed back: then it is nobody's business if it is gone. */
+function isNothing(net: Net): boolean {
+  return net.kind === "update" && net.values.size === 0;
+}
+
 /** The app's own `check`, which runs on the device too. */
 function findCheckFault(
   executed: Executed,
@@ -96,15 +105,18 @@ function findCheckFault(
 ): Refusal | undefined {
   const { check, columns, key } = net.table;
   if (check === undefined) return undefined;
-  let message: string | undefined;
   try {
-    message = check({
+    // The type is a promise of the app's, which JavaScript does not keep.
+    const said: unknown = check({
       ...(before === undefined ? {} : { before: toAppRow(columns, before.values) }),
       ...(after === undefined ? {} : { after: toAppRow(columns, after.values) }),
     } as Parameters<typeof check>[0]);
+    if (said === undefined) return undefined;
+    if (typeof said === "string") return { code: "INVALID_VALUE", message: said };
+    if (said instanceof Promise) void said.catch(() => undefined);
+    throw new TypeError(`The \`check\` of table \`${key}\` must return a text or undefined, and at once.`);
   } catch (error) {
     executed.onError(error);
-    message = `The \`check\` of table \`${key}\` failed.`;
+    return { code: "INVALID_VALUE", message: `The \`check\` of table \`${key}\` failed.` };
   }
-  return message === undefined ? undefined : { code: "INVALID_VALUE", message };
 }

@@ -11,12 +11,7 @@ export type DatabaseFault = "unique" | "foreign-key" | "constraint" | "value";
 
 /** Tells faults of the data from all others. */
 export function faultOf(error: unknown): DatabaseFault | undefined {
-  // Drivers and Drizzle wrap what SQLite said; the innermost error says most.
-  const chain: { readonly code: string; readonly message: string }[] = [];
-  for (let at: unknown = error; at instanceof Error && chain.length < 8; at = at.cause) {
-    const { code } = at as { readonly code?: unknown };
-    chain.push({ code: typeof code === "string" ? code : "", message: at.message });
-  }
+  const chain = chainOf(error);
   const codes = chain.map((each) => each.code);
   if (!codes.some((code) => code.startsWith("SQLITE_"))) return undefined;
   const messages = chain.map((each) => each.message);
@@ -41,5 +36,38 @@ export function faultOf(error: unknown): DatabaseFault | undefined {
   return undefined;
 }
 
-const dataErrors =
-  /malformed JSON|JSON path error|JSON cannot hold BLOB|integer overflow|string or blob too big|bad JSON/i;
+/** Whether somebody else holds the database's lock: then whatever is tried next waits as long again. */
+export function isLocked(error: unknown): boolean {
+  return chainOf(error).some(({ code }) => /^SQLITE_(BUSY|LOCKED)/.test(code));
+}
+
+/** Drivers and Drizzle wrap what SQLite said; the innermost error says most. */
+function chainOf(error: unknown): readonly { readonly code: string; readonly message: string }[] {
+  const chain: { readonly code: string; readonly message: string }[] = [];
+  for (let at: unknown = error; at instanceof Error && chain.length < 8; at = at.cause) {
+    const { code } = at as { readonly code?: unknown };
+    chain.push({ code: typeof code === "string" ? code : "", message: at.message });
+  }
+  return chain;
+}
+
+// What SQLite says while it runs an expression over values. What it says of the schema, or of a function that is missing,
+// is not among it: that may be mended, and every transaction would be refused meanwhile.
+const dataErrors = new RegExp(
+  [
+    "malformed JSON",
+    "JSON path",
+    "JSON cannot hold BLOB",
+    "bad JSON",
+    "JSON nested too deep",
+    "labels must be TEXT",
+    "integer overflow",
+    "string or blob too big",
+    "pattern too complex",
+    "ESCAPE expression must be",
+    "non-deterministic use of",
+    "too many levels of trigger recursion",
+    "invalid Unicode escape",
+  ].join("|"),
+  "i",
+);

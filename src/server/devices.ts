@@ -42,6 +42,12 @@ export function* readDevice(deviceId: DeviceId, subject: string): Core<DeviceRec
   };
 }
 
+/** Reads the hash of the schema that a device announced last. */
+export function* readAnnounced(deviceId: DeviceId): Core<string | undefined> {
+  const row = yield* first(`SELECT schema FROM ${serverTables.devices} WHERE device_id = ?`, [deviceId]);
+  return row === undefined ? undefined : String(row[0]);
+}
+
 /** Registers a device at its handshake, or notes the schema of one that is known (rule I1). */
 export function* registerDevice(deviceId: DeviceId, subject: string, schema: string, nowMs: number): Core<void> {
   yield* run(

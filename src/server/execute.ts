@@ -7,6 +7,7 @@
 import type { Core } from "../plugin/core.ts";
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
 import { isSyncError, SyncError } from "../protocol/errors.ts";
+import { matchesSeen } from "../protocol/hash.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 import { type AppRow, toAppRow, toStorageValue } from "./column-values.ts";
 import type { Followers } from "./follow.ts";
@@ -122,8 +123,8 @@ export function createExecution(plan: ExecutionPlan): Execution {
         } else if (operation.kind === "insert") {
           fault = yield* insert(operation.known, operation.key, operation, before);
         } else if (operation.kind === "update") {
-          remember(operation);
-          yield* updateRow(operation.table, operation.key, operation.columns, operation.values);
+          const row = remember(withoutKept(operation, net, before));
+          yield* updateRow(operation.table, operation.key, row.columns, row.values);
         } else {
           yield* deleteRow(operation.table, operation.key);
         }
@@ -174,6 +175,20 @@ function completeRow(
         columns: stableColumns(table, changed),
         values: stableColumns(table, changed).map((column) => changed?.get(column) ?? null),
       };
+}
+
+/** An update without the columns that have their old value again in the end (rule P2), where somebody else wrote meanwhile. */
+function withoutKept(operation: RowOperation, net: Net, before: LiveRow | undefined): Written {
+  if (net.restored.size === 0 || before === undefined) return operation;
+  const isKept = (column: SyncColumn): boolean => {
+    const seen = net.restored.get(column);
+    return seen !== undefined && !matchesSeen(before.values[column.index] ?? null, seen, column.form);
+  };
+  if (!operation.columns.some(isKept)) return operation;
+  const written = new Map<SyncColumn, Value>();
+  operation.columns.forEach((column, i) => isKept(column) || written.set(column, operation.values[i] ?? null));
+  const columns = stableColumns(operation.table, written);
+  return { columns, values: columns.map((column) => written.get(column) ?? null) };
 }
 
 const defaults = new WeakMap<SyncTable, readonly SyncColumn[]>();

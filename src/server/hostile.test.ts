@@ -352,6 +352,22 @@ describe("V3: schemas", () => {
     });
   });
 
+  test("a column that never leaves the server any more tells a device that knew it to update", async () => {
+    const { server } = await openPair();
+    await using _ = server;
+    const device = server.device("ann", {
+      tables: { lists: ["id", "name", "ownerId"], todos: ["id", "listId", "assignee", "title", "secret"] },
+    });
+    expect(await device.handshake()).toMatchObject({ outdated: { todos: ["secret"] } });
+    await device.pull();
+    const tooOld = { code: "SCHEMA_MISMATCH", details: { tooOld: "device", table: "todos", column: "secret" } };
+    const written = device.tx(device.update("todos", "t1", { secret: ["s", "mine"] }));
+    await expect(device.push(written)).rejects.toMatchObject(tooOld);
+    // Its hash covers what the server does not tell.
+    const deleted = device.delete("todos", "t1", device.row("todos", "t1") ?? {});
+    await expect(device.push({ ...written, operations: [deleted] })).rejects.toMatchObject(tooOld);
+  });
+
   test("a device too old to make a row is told, and still writes what it can", async () => {
     const { server } = await openPair();
     await using _ = server;

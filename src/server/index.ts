@@ -16,6 +16,7 @@ export {
 export type { AuthorizeOperation, AuthorizeTransaction } from "./authorize.ts";
 export type { LiveInput } from "./live-input.ts";
 export { defaultLimits } from "./limits.ts";
+export { defaultRetention, type RetentionOptions } from "./retention.ts";
 export type { GrantedScopes } from "./scopes.ts";
 export type { SyncStats } from "./service.ts";
 export { createSyncHandler, type SyncHandler } from "./http/handler.ts";

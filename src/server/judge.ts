@@ -37,7 +37,7 @@ export function findClash(net: Net, live: LiveRow | undefined, notes: readonly N
       // A delete of a missing row is nothing.
       return live === undefined || isSeenRow(net, live, notes) ? undefined : { kind: "delete", columns: [] };
     case "update": {
-      if (live === undefined) return { kind: "update", columns: [] };
+      if (live === undefined) return net.values.size === 0 ? undefined : { kind: "update", columns: [] };
       if (net.isReplaced)
         return isSeenRow(net, live, notes) || isWritten(net, live, notes) ? undefined : { kind: "update", columns: [] };
       const columns = [...net.seen].filter(
@@ -68,7 +68,8 @@ function isEqual(column: SyncColumn, value: Value, live: LiveRow): boolean {
 /** Whether the row is there as it was written: the same transaction again, or two devices of one mind. */
 function isWritten(net: Net, live: LiveRow, notes: readonly Note[]): boolean {
   for (const [column, value] of net.values)
-    if (!isEqual(column, value, live) && !stands(column, value, live, notes)) return false;
+    // What a device says of a read-only column is replaced by the server's word.
+    if (!column.readonly && !isEqual(column, value, live) && !stands(column, value, live, notes)) return false;
   return true;
 }
 

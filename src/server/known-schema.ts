@@ -6,6 +6,7 @@
  */
 
 import type { KnownTables } from "../protocol/handshake.ts";
+import { hashSchema } from "../protocol/hash.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
 import { parentsFirst } from "./table-order.ts";
@@ -29,6 +30,8 @@ export interface KnownTable {
 /** A device's schema. */
 export interface KnownSchema {
   readonly hash: string;
+  /** Hash of what both sides know: another one than `hash` where the server lacks some of it, or keeps it to itself. */
+  readonly sharedHash: string;
   /** Tables that are sent to the device, parents first. */
   readonly sent: readonly KnownTable[];
   readonly sentByTable: ReadonlyMap<SyncTable, KnownTable>;
@@ -37,7 +40,13 @@ export interface KnownSchema {
 }
 
 /** A schema of which nothing is known any more: whatever the device has now counts as gained (rule V2). */
-export const forgottenSchema: KnownSchema = { hash: "", sent: [], sentByTable: new Map(), tableByKey: new Map() };
+export const forgottenSchema: KnownSchema = {
+  hash: "",
+  sharedHash: "",
+  sent: [],
+  sentByTable: new Map(),
+  tableByKey: new Map(),
+};
 
 /** Matches a device's tables with the server's. */
 export function matchSchema(database: SyncDatabase, hash: string, declared: KnownTables): KnownSchema {
@@ -54,12 +63,30 @@ export function matchSchema(database: SyncDatabase, hash: string, declared: Know
     sentByTable.set(table, known);
     sent.push(known);
   }
-  return { hash, sent, sentByTable, tableByKey };
+  return { hash, sharedHash: hashSchema(tablesOf(tableByKey)), sent, sentByTable, tableByKey };
 }
 
-/** What the handshake's answer names: the tables and columns that will be sent. */
-export function sentTables(schema: KnownSchema): KnownTables {
-  return Object.fromEntries(schema.sent.map((known) => [known.table.key, known.columnKeys]));
+/** What the handshake's answer names: the tables and columns that both sides know. */
+export function sharedTables(schema: KnownSchema): KnownTables {
+  return tablesOf(schema.tableByKey);
+}
+
+/** What the server has and does not take from a device that knows no more than this; undefined for nothing. */
+export function outdatedTables(schema: KnownSchema): KnownTables | undefined {
+  const outdated: Record<string, readonly string[]> = {};
+  for (const { table, unknownColumns } of schema.tableByKey.values()) {
+    if (!schema.sentByTable.has(table)) {
+      outdated[table.key] = [];
+      continue;
+    }
+    const closed = unknownColumns.filter((name) => table.columnByKey.get(name)?.excluded === true);
+    if (closed.length > 0) outdated[table.key] = closed;
+  }
+  return Object.keys(outdated).length === 0 ? undefined : outdated;
+}
+
+function tablesOf(known: ReadonlyMap<string, KnownTable>): KnownTables {
+  return Object.fromEntries([...known].map(([key, { columnKeys }]) => [key, columnKeys]));
 }
 
 /** Whether `now` has columns of this table that `before` had not, so that its rows must be fetched whole (rule V2). */

@@ -20,8 +20,17 @@ export const maxPageBytes = 4 * 1024 * 1024;
 /** Bytes of one outcome beyond which rows are left out of it, and of the outcomes of one page. */
 export const outcomeLimits = { bytes: 16 * 1024, pageBytes: 2 * 1024 * 1024 } as const;
 
+/** Scopes of one answer that are summed, at most: all of their rows are read. */
+export const maxCheckedScopes = 1000;
+
 /** Consecutive transactions of a push that share one database transaction, and operations in it, at most. */
 export const groupLimits = { transactions: 100, operations: 2000 } as const;
 
 /** Entries of the log's tail that may stay unindexed, and how many are indexed in one transaction. */
 export const tailLimits = { entries: 4000, batch: 2000 } as const;
+
+/**
+ * Entries that one step of trimming removes: it holds the write lock for a few milliseconds. Between two steps the trimmer
+ * waits some times as long as a step took, so that writers of other processes, which sleep between two tries, get their turn.
+ */
+export const trimLimits = { batch: 500, restFactor: 4 } as const;

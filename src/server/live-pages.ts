@@ -60,6 +60,7 @@ export type StreamNews =
     };
 
 interface Shared {
+  readonly schema: KnownSchema;
   readonly changes: readonly ChangeGroup[];
   /** Pages by what differs between devices: those of one text are one object, encoded once. */
   readonly pages: Map<string, Page>;
@@ -112,7 +113,7 @@ function* readShared(
     // Too much for one page: the device pulls it in a round.
     if ((yield* readStretch(database, query, changes)).reached < head.seq) return undefined;
   }
-  return { changes: changes.finish(), pages: new Map() };
+  return { schema, changes: changes.finish(), pages: new Map() };
 }
 
 function* tell(
@@ -141,6 +142,7 @@ function* tell(
       to: formatCursor(head),
       scopes: place.scopes,
       schema: place.schema,
+      ...(shared.schema.sharedHash === place.schema ? {} : { shared: shared.schema.sharedHash }),
       changes: shared.changes,
       lastTx: upTo ?? lastTx,
       ackedTx,

@@ -42,6 +42,8 @@ export interface Stream extends StreamOptions {
   asOf: number | undefined;
   askedAt: number;
   sentAt: number;
+  /** When its device's cursor last moved. */
+  pagedAt: number;
   /** What the stream says when its reader comes next; then it is over. */
   ending: LiveEnd | undefined;
   isOver: boolean;
@@ -59,6 +61,7 @@ export function createStream(options: StreamOptions): Stream {
     asOf: undefined,
     askedAt: 0,
     sentAt: 0,
+    pagedAt: 0,
     ending: undefined,
     isOver: false,
   };

@@ -45,8 +45,12 @@ export interface LiveOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** Rows of the log behind which a silent device is taken along, so that its cursor does not fall below the horizon. */
+/**
+ * A device that hears nothing is taken along when its cursor lies so many entries, or hours, behind: its cursor must not fall
+ * below the horizon.
+ */
 const maxLag = 1000;
+const maxLagMs = 3_600_000;
 /** Streams whose rights are asked for at the same time. */
 const askedAtOnce = 16;
 
@@ -95,7 +99,9 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
 
   const beat = (stream: Stream, time: number): void => {
     const { place } = stream;
-    if (place !== undefined && stream.carries === "pages" && place.scanned.seq - place.cursor.seq >= maxLag) {
+    const lag = place === undefined ? 0 : place.scanned.seq - place.cursor.seq;
+    const isLate = lag >= maxLag || (lag > 0 && time - stream.pagedAt >= maxLagMs);
+    if (place !== undefined && stream.carries === "pages" && isLate) {
       stream.place = { ...place, wantsPage: true };
       stream.isDirty = true;
     } else if (stream.deliver !== undefined && place !== undefined) {
@@ -212,6 +218,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     };
     stream.isDirty ||= hasMore;
     stream.sentAt = time;
+    stream.pagedAt = time;
     hand(stream, { frame: stream.carries === "pages" ? news.page : { kind: "poke" }, cursor: formatCursor(news.to) });
   };
 
@@ -261,10 +268,11 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     streams.add(stream);
     stream.askedAt = now();
     stream.sentAt = now();
+    stream.pagedAt = now();
     const rights = await stream.askRights();
     stream.asOf = rights.asOf;
     const scopes = targetScopes(rights, stream.request.wanted);
-    const place = await transact(database.connection, "read", () => findPlace(stream, scopes));
+    const place = await transact(database.connection, "read", () => findPlace(stream, schemas, scopes));
     if (stream.isOver) return undefined;
     if (place.fits || stream.carries === "pokes") stream.place = place.place;
     stream.isDirty = true;
@@ -297,6 +305,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
 /** Where a stream stands at first, and whether that is where its device stands (rule A1). */
 function* findPlace(
   stream: Stream,
+  schemas: SchemaCache,
   scopes: readonly string[],
 ): Core<{ readonly place: StreamPlace; readonly fits: boolean }> {
   const { request, subject, limit } = stream;
@@ -306,6 +315,7 @@ function* findPlace(
   const epoch = yield* readMeta(metaKeys.epoch);
   const cursor: Position | undefined = request.cursor === undefined ? undefined : parseCursor(request.cursor);
   const at = cursor ?? head;
+  const shared = (yield* schemas.read(schema))?.sharedHash;
   const scopesText = hashScopes(scopes);
   const heldText = typeof request.held === "string" ? request.held : hashScopes(request.held);
   // Something was handled since the device's last page, perhaps without leaving a trace in the log.
@@ -331,7 +341,8 @@ function* findPlace(
       cursor !== undefined &&
       isOurs &&
       heldText === scopesText &&
-      schema === request.baseSchema &&
+      // V2: what the base lacks of what is sent now is fetched in a round.
+      (shared === request.baseSchema || schema === request.baseSchema) &&
       cursor.seq <= head.seq,
   };
 }

@@ -5,6 +5,7 @@
  */
 
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
+import { matchesSeen } from "../protocol/hash.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 import type { OperationKind, SeenValue } from "../protocol/push.ts";
 import type { KnownTable } from "./known-schema.ts";
@@ -26,6 +27,8 @@ export interface Net {
   readonly values: ReadonlyMap<SyncColumn, Value>;
   /** What the user saw, before the transaction, in each column that was updated. */
   readonly seen: ReadonlyMap<SyncColumn, SeenValue>;
+  /** Columns that were changed and changed back, with what the user saw: they are in neither of the two. */
+  readonly restored: ReadonlyMap<SyncColumn, SeenValue>;
   /** Hash of the row as it was when the transaction deleted it first, with `written` on top of what the user saw. */
   readonly seenHash?: string;
   /** What the transaction had written into the row before it deleted it. */
@@ -43,7 +46,28 @@ export function foldOperations(operations: readonly RowOperation[]): ReadonlyMap
     const net = nets.get(operation.row);
     nets.set(operation.row, net === undefined ? start(operation) : add(net, operation));
   }
+  for (const [row, net] of nets)
+    if (net.kind === "update" && !net.isReplaced && net.firstIndex < net.lastIndex) nets.set(row, withoutRestored(net));
   return nets;
+}
+
+/** A column that has its old value again in the end is none that was changed. */
+function withoutRestored(net: Net): Net {
+  const restored = new Map(
+    [...net.seen].filter(([column, seen]) => matchesSeen(valueOf(net, column), seen, column.form)),
+  );
+  if (restored.size === 0) return net;
+  const isChanged = ([column]: readonly [SyncColumn, unknown]): boolean => !restored.has(column);
+  return {
+    ...net,
+    values: new Map([...net.values].filter(isChanged)),
+    seen: new Map([...net.seen].filter(isChanged)),
+    restored,
+  };
+}
+
+function valueOf(net: Net, column: SyncColumn): Value {
+  return net.values.get(column) ?? null;
 }
 
 const empty: ReadonlyMap<SyncColumn, never> = new Map<SyncColumn, never>();
@@ -61,6 +85,7 @@ function start(operation: RowOperation): Net {
     isReplaced: kind === "delete",
     values: kind === "delete" ? empty : pairs<Value>(operation.columns, operation.values),
     seen: isUpdate ? pairs<SeenValue>(operation.columns, operation.before) : empty,
+    restored: empty,
     written: empty,
     firstIndex: index,
     lastIndex: index,

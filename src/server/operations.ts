@@ -67,10 +67,11 @@ export interface OperationReader {
   read(tx: PushTransaction, schema: KnownSchema): ReadTransaction;
 }
 
-/** Creates the reader of one request. */
+/** Creates the reader of one request. `announced` is what its device knows now, whatever it knew when it wrote. */
 export function createOperationReader(
   shapes: readonly OperationShape[],
   tableByKey: ReadonlyMap<string, SyncTable>,
+  announced?: KnownSchema,
 ): OperationReader {
   const resolved = new Map<string, (Shape | undefined)[]>();
   return {
@@ -84,7 +85,7 @@ export function createOperationReader(
         const at = operation[0];
         const declared = shapes[at];
         if (declared === undefined) throw invalid(`An operation names shape ${at}, which the request does not have.`);
-        const shape = (known[at] ??= resolveShape(declared, schema, tableByKey));
+        const shape = (known[at] ??= resolveShape(declared, schema, tableByKey, announced));
         if (shape.kind === "mismatch") return shape;
         if (shape.kind === "refused") {
           refusal ??= { ...shape.refusal, index };
@@ -100,13 +101,20 @@ export function createOperationReader(
   };
 }
 
-function resolveShape(shape: OperationShape, schema: KnownSchema, tableByKey: ReadonlyMap<string, SyncTable>): Shape {
+function resolveShape(
+  shape: OperationShape,
+  schema: KnownSchema,
+  tableByKey: ReadonlyMap<string, SyncTable>,
+  announced: KnownSchema | undefined,
+): Shape {
   const table = tableByKey.get(shape.table);
   if (table === undefined) return mismatch("server", shape.table);
   const known = schema.tableByKey.get(shape.table);
   if (known === undefined)
     return refused("INVALID_VALUE", `Table \`${shape.table}\` is not in the schema of this transaction.`);
-  if (!schema.sentByTable.has(table)) return mismatch("device", shape.table);
+  // What was written before an update that has been made is judged like anything else: no other update will come.
+  if (!schema.sentByTable.has(table) && announced?.sentByTable.has(table) !== true)
+    return mismatch("device", shape.table);
 
   const columns: SyncColumn[] = [];
   let refusal: Refusal | undefined;
@@ -121,6 +129,8 @@ function resolveShape(shape: OperationShape, schema: KnownSchema, tableByKey: Re
         "INVALID_VALUE",
         `Column \`${shape.table}.${name}\` is part of the key: it is not set by an operation.`,
       );
+    // V3: it was open when that version of the app was made; the next one does not write it.
+    if (column.excluded && known.unknownColumns.includes(name)) return mismatch("device", shape.table, name);
     if (column.excluded)
       return refused("COLUMN_READ_ONLY", `Column \`${shape.table}.${name}\` is not open to devices.`);
     if (!known.others.includes(column) || columns.includes(column)) {
@@ -135,9 +145,9 @@ function resolveShape(shape: OperationShape, schema: KnownSchema, tableByKey: Re
     columns.push(column);
   }
   // A deleted row is judged by a hash over all columns of the device: the server must have them all.
-  const lacking =
-    shape.kind === "delete" ? known.unknownColumns.find((name) => !table.columnByKey.has(name)) : undefined;
-  if (lacking !== undefined) return mismatch("server", shape.table, lacking);
+  const [lacking] = shape.kind === "delete" ? known.unknownColumns : [];
+  if (lacking !== undefined)
+    return mismatch(table.columnByKey.has(lacking) ? "device" : "server", shape.table, lacking);
   if (shape.kind === "delete" && columns.length > 0) throw invalid("A delete names columns.");
   if (table.write === "server")
     refusal = { code: "TABLE_READ_ONLY", message: `Table \`${shape.table}\` is written by the server alone.` };

@@ -93,6 +93,7 @@ function shorten(outcome: Outcome): Outcome {
  * Drops what a device has acknowledged. The caller has checked that the acknowledgement came with a cursor that the log
  * vouches for and does not run ahead of what was handled (rule I5).
  *
+ * Keys of refused inserts stay for the transactions that were in the queue already.
  * Notes are kept for one acknowledgement more: a transaction that was written before its page came still says what the
  * user saw then. A lost note costs a false conflict and nothing else.
  */
@@ -103,9 +104,16 @@ export function* acknowledge(deviceId: DeviceId, ackedBefore: number, ackedTx: n
     ackedTx,
   ]);
   yield* run(`DELETE FROM ${serverTables.outcomes} WHERE device_id = ? AND number <= ?`, [deviceId, ackedTx]);
-  yield* run(`DELETE FROM ${serverTables.rejectedKeys} WHERE device_id = ? AND number <= ?`, [deviceId, ackedTx]);
+  yield* run(`DELETE FROM ${serverTables.rejectedKeys} WHERE device_id = ? AND number <= ?`, [
+    deviceId,
+    ackedTx - keptRejections,
+  ]);
   yield* run(`DELETE FROM ${serverTables.notes} WHERE device_id = ? AND number <= ?`, [deviceId, ackedBefore]);
 }
+
+// A queue may hold so many transactions that were written before the device heard of the refusal. Without the key, an update of
+// that row would go to the resolver, which could only bring back a row that never was.
+const keptRejections = 10_000;
 
 /** What the database made of a value that a device wrote (rule P5). */
 export interface Note {
@@ -143,6 +151,29 @@ export function* writeNotes(
 ON CONFLICT (device_id, tbl, row_key, col) DO UPDATE SET number = excluded.number, wrote = excluded.wrote, stored = excluded.stored`,
     notes.map((note) => [deviceId, note.table, note.rowKey, note.column, number, note.wrote, note.stored]),
   );
+}
+
+/**
+ * Drops at most `maxRows` notes of devices that have not been seen since a time, in milliseconds since 1970. Their later
+ * edits may meet a conflict that is none. Answers whether all are gone.
+ */
+export function* dropOldNotes(seenBefore: number, maxRows: number): Core<boolean> {
+  // The devices that have notes are found one by one along the key, not by reading all notes.
+  const device = yield* first(
+    `WITH RECURSIVE noted(id) AS (
+       SELECT min(device_id) FROM ${serverTables.notes}
+       UNION ALL SELECT (SELECT min(device_id) FROM ${serverTables.notes} WHERE device_id > noted.id) FROM noted WHERE noted.id IS NOT NULL)
+     SELECT id FROM noted JOIN ${serverTables.devices} ON device_id = id WHERE seen_at < ? LIMIT 1`,
+    [seenBefore],
+  );
+  if (device === undefined) return true;
+  const [id = null] = device;
+  yield* run(
+    `DELETE FROM ${serverTables.notes} WHERE device_id = ? AND (tbl, row_key, col) IN (
+       SELECT tbl, row_key, col FROM ${serverTables.notes} WHERE device_id = ? LIMIT ?)`,
+    [id, id, maxRows],
+  );
+  return false;
 }
 
 /** Remembers rows whose insert was refused (rule P8). */

@@ -117,7 +117,7 @@ function* resume(
 }
 
 function* readBase(schemas: SchemaCache, schema: KnownSchema, hash: string): Core<KnownSchema> {
-  return hash === schema.hash ? schema : ((yield* schemas.read(hash)) ?? forgottenSchema);
+  return hash === schema.hash || hash === schema.sharedHash ? schema : ((yield* schemas.read(hash)) ?? forgottenSchema);
 }
 
 /**
@@ -145,11 +145,12 @@ function* readPage(
     ...(walk.isFresh || request.cursor === undefined ? {} : { from: request.cursor }),
     scopes: walk.scopes,
     schema: schema.hash,
+    ...(schema.sharedHash === schema.hash ? {} : { shared: schema.sharedHash }),
     changes: changes.finish(),
   };
   if (next !== undefined) {
     const remaining = next.phase === "log" ? { remaining: head.seq - next.next } : {};
-    return { ...page, round: roundState(next, head), ...remaining };
+    return { ...page, round: roundState(next, schema, head), ...remaining };
   }
   // U3: as of this snapshot, which is the page's end; or earlier, where not all outcomes fit.
   const told = device.isKnown ? yield* readOutcomes(request.deviceId, request.ackedTx) : { outcomes: [] };

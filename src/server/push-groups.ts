@@ -1,7 +1,8 @@
 /**
  * Cuts a push into groups and runs each in a database transaction. Where the database refuses a whole group at its commit
  * (a deferred foreign key, a trigger that rolls everything back), its transactions are tried one by one, so that only the
- * one at fault is refused and nothing behind it waits (promise 4).
+ * one at fault is refused and nothing behind it waits (promise 4). So they are when something fails that may pass: what
+ * comes before the one that fails is handled, and the device finds that one at the front of its queue (rule P12).
  *
  * @module
  */
@@ -10,7 +11,7 @@ import { setImmediate } from "node:timers/promises";
 import { transact } from "../plugin/core.ts";
 import { unreachable } from "../protocol/errors.ts";
 import type { PushRequest, PushTransaction } from "../protocol/push.ts";
-import { faultOf } from "./database-faults.ts";
+import { faultOf, isLocked } from "./database-faults.ts";
 import { groupLimits } from "./limits.ts";
 import { type GroupMode, type GroupResult, type PushContext, pushGroup } from "./push.ts";
 
@@ -51,7 +52,7 @@ export async function pushInGroups(
       if (result.end !== "alone") return result;
       end = at + 1;
     } catch (error) {
-      if (faultOf(error) === undefined) throw error;
+      if (faultOf(error) === undefined && (group.length === 1 || isLocked(error))) throw error;
     }
     for (; at < end; at++) {
       result = await runAlone(txs[at] as PushTransaction);

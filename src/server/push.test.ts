@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { makeEpoch } from "../protocol/ids.ts";
+import { type Cursor, formatCursor, makeEpoch } from "../protocol/ids.ts";
 import { drivers, newTodo, one, openPair, type ServerFixtureOptions, someRows } from "../testing/server-fixture.ts";
 
 const all = ["list:a", "list:b", "list:gone", "everyone", "user:ann", "user:bob"];
@@ -181,6 +181,18 @@ describe("empty ranges and lost state", () => {
     expect(await device.push(second)).toMatchObject({ kind: "gap", lastTx: { number: 0 } });
     expect(await device.push(first, second)).toMatchObject({ kind: "ok", lastTx: { number: 2 } });
     expect(await one(server, `SELECT count(*) FROM todos WHERE id IN ('n1', 'n2')`)).toBe(2);
+  });
+
+  test("I3: an empty range is taken only where the log has the device's cursor", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const range = { ...device.tx(), from: 1, number: 5, stamp: 7 };
+    const [[seq, stamp] = []] = await server.all(`SELECT seq, stamp FROM _sync_log ORDER BY seq DESC LIMIT 1`);
+    const push = (cursor: Cursor) => server.service.push(device.caller, device.message([range], { cursor }));
+    const unknown = formatCursor({ seq: Number(seq), stamp: Number(stamp) + 1 });
+    expect(await push(unknown)).toMatchObject({ kind: "gap", lastTx: { number: 0 } });
+    const known = formatCursor({ seq: Number(seq), stamp: Number(stamp) });
+    expect(await push(known)).toMatchObject({ kind: "ok", lastTx: { number: 5, stamp: 7 } });
   });
 
   test("I3: a device whose record was lost is registered by its push", async () => {

@@ -6,17 +6,17 @@
  */
 
 import { type Core, run } from "../plugin/core.ts";
-import { closeTransaction, readHead, tablesSince } from "../plugin/oplog.ts";
+import { closeTransaction, readHead, tablesSince, vouches } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncTable } from "../plugin/table.ts";
 import type { Resolver } from "../protocol/conflict.ts";
 import type { SyncError } from "../protocol/errors.ts";
 import { hlcBounded } from "../protocol/hlc.ts";
-import type { DeviceId, TxRef } from "../protocol/ids.ts";
+import { type DeviceId, parseCursor, type TxRef } from "../protocol/ids.ts";
 import type { PushRequest, PushTransaction } from "../protocol/push.ts";
 import { type ApplyContext, applyTransaction, type Verdict } from "./apply.ts";
 import { appendMarker } from "./declaration.ts";
-import { type DeviceRecord, readDevice, type SchemaCache, writeLastTx } from "./devices.ts";
+import { type DeviceRecord, readAnnounced, readDevice, type SchemaCache, writeLastTx } from "./devices.ts";
 import type { Assign } from "./execute.ts";
 import type { KnownSchema } from "./known-schema.ts";
 import type { OperationReader, ReadTransaction, Refusal, RowOperation } from "./operations.ts";
@@ -34,6 +34,8 @@ export interface PushContext {
   /** Keys of the tables whose commits may change the rights. */
   readonly scopesDependOn: ReadonlySet<string>;
   readonly schemas: ReadonlyMap<string, KnownSchema>;
+  /** What the device knows now, whatever it knew when it wrote; absent when that is not known. */
+  readonly announced?: KnownSchema | undefined;
   readonly reader: OperationReader;
   /** Transactions that the app's `authorize` refused, by number. */
   readonly refusals: ReadonlyMap<number, Refusal>;
@@ -51,7 +53,12 @@ export interface PushContext {
 export type Preparation =
   | { readonly kind: "need-schema" }
   | { readonly kind: "forked" }
-  | { readonly kind: "ready"; readonly device: DeviceRecord; readonly schemas: ReadonlyMap<string, KnownSchema> };
+  | {
+      readonly kind: "ready";
+      readonly device: DeviceRecord;
+      readonly schemas: ReadonlyMap<string, KnownSchema>;
+      readonly announced: KnownSchema | undefined;
+    };
 
 /** Reads the device's record and the schemas of what is left to be handled. */
 export function* preparePush(request: PushRequest, subject: string, schemas: SchemaCache): Core<Preparation> {
@@ -64,7 +71,13 @@ export function* preparePush(request: PushRequest, subject: string, schemas: Sch
     if (schema === undefined) return { kind: "need-schema" };
     known.set(tx.schema, schema);
   }
-  return { kind: "ready", device, schemas: known };
+  const announced = yield* readAnnounced(request.deviceId);
+  return {
+    kind: "ready",
+    device,
+    schemas: known,
+    announced: announced === undefined ? undefined : yield* schemas.read(announced),
+  };
 }
 
 /**
@@ -134,6 +147,8 @@ export function* pushGroup(
   });
   if (isForked(request, device)) return result("forked", 0);
   if (yield* areStale(database, context.rights, context.scopesDependOn)) return result("stale", 0);
+  // I3: an empty range would hide that what it stands for is lost.
+  if (request.cursor !== undefined && !(yield* vouches(parseCursor(request.cursor)))) return result("gap", 0);
   if (mode === "alone") yield* run("PRAGMA defer_foreign_keys = ON");
 
   const recorder = createRecorder(context, yield* hasNotes(deviceId), new Map(yield* readRejectedKeys(deviceId)));
@@ -194,8 +209,12 @@ function* handle(
       ? { kind: "refused", refusal: broken(read.operations), live: noRows }
       : yield* judge(context, recorder, tx, clientTime, read);
   switch (verdict.kind) {
-    case "mismatch":
-      return { end: "mismatch", error: verdict.error };
+    case "mismatch": {
+      const hopeless = findHopeless(context, tx, verdict.error);
+      if (hopeless === undefined) return { end: "mismatch", error: verdict.error };
+      yield* recorder.refuse(tx, read.operations, hopeless, noRows);
+      return undefined;
+    }
     case "need":
       return { end: "need" };
     case "authorize": {
@@ -212,8 +231,9 @@ function* handle(
       return undefined;
     case "applied":
       yield* recorder.keep(tx, verdict);
-      // P11: with the device's time, where somebody asks for it; else the group is closed as one.
-      if (read.operations.some(({ table }) => needsTimes(table))) yield* closeTransaction(context.database, clientTime);
+      // P11: with the device's time, where somebody asks for it; else the group is closed as one. Cascades and triggers reach
+      // tables that the operations do not name.
+      if (context.database.tables.some(needsTimes)) yield* closeTransaction(context.database, clientTime);
       return undefined;
   }
 }
@@ -237,6 +257,27 @@ function* judge(
     ...(revivals === undefined ? {} : { isAuthorized: (rows) => areAllowed(revivals.get(tx.number), rows) }),
   };
   return yield* applyTransaction(apply, read.operations);
+}
+
+/**
+ * A new row without a value that it must have waits for the app's update (rule V3). Once the device has had it, no update
+ * will bring the value: the transaction is refused, and those behind it go on.
+ */
+function findHopeless(
+  { announced }: PushContext,
+  tx: PushTransaction,
+  { details }: SyncError<"SCHEMA_MISMATCH">,
+): Refusal | undefined {
+  if (announced === undefined || announced.hash === tx.schema || details?.tooOld !== "device") return undefined;
+  const { table, column } = details;
+  if (table === undefined || column === undefined) return undefined;
+  const isKnown = announced.tableByKey.get(table)?.others.some(({ key }) => key === column) === true;
+  return isKnown
+    ? {
+        code: "CONSTRAINT",
+        message: `Table \`${table}\`: the row was written before column \`${column}\` was there, which it must have now. Write it again.`,
+      }
+    : undefined;
 }
 
 /** What the database refuses as a whole, at the commit or over a foreign key, it does not blame on an operation. */

@@ -8,11 +8,10 @@
 import type { Core } from "../plugin/core.ts";
 import { bounds } from "../protocol/bounds.ts";
 import type { DeviceId } from "../protocol/ids.ts";
-import { keyText } from "../protocol/key.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { PushTransaction } from "../protocol/push.ts";
 import type { Verdict } from "./apply.ts";
-import { type LiveRows, parentKeyOf, readLiveRows } from "./live-rows.ts";
+import { type LiveRows, readLiveRows } from "./live-rows.ts";
 import { foldOperations } from "./net.ts";
 import type { Refusal, RowOperation } from "./operations.ts";
 import {
@@ -65,8 +64,7 @@ export function createRecorder(
       for (const row of revived) rejected.delete(rejectedName(row.table, row.rowKey));
     },
     *refuse(tx, operations, refusal, live) {
-      const reason = (yield* findRefusedParent(operations, refusal, rejected)) ?? refusal;
-      yield* writeOutcome(deviceId, yield* describe(tx, operations, reason, live, rights));
+      yield* writeOutcome(deviceId, yield* describe(tx, operations, refusal, live, rights));
       const inserts = [...foldOperations(operations).values()].filter((net) => net.kind === "insert");
       yield* writeRejectedKeys(
         deviceId,
@@ -76,28 +74,6 @@ export function createRecorder(
       for (const net of inserts) rejected.set(rejectedName(net.table.key, net.keyText), tx.number);
     },
   };
-}
-
-/** Whether a transaction failed because a row that it names was refused before: then that is what the device is told (P8). */
-function* findRefusedParent(
-  operations: readonly RowOperation[],
-  refusal: Refusal,
-  rejected: ReadonlyMap<string, number>,
-): Core<Refusal | undefined> {
-  if (rejected.size === 0 || (refusal.code !== "CONSTRAINT" && refusal.code !== "SCOPE_NOT_WRITABLE")) return undefined;
-  for (const net of foldOperations(operations).values()) {
-    const values = net.table.columns.map((column) => net.values.get(column) ?? null);
-    for (const reference of net.table.foreignKeys) {
-      const { target } = reference;
-      const key = parentKeyOf(reference, values);
-      const cause = key === undefined ? undefined : rejectedIn(rejected, target.key, keyText(key));
-      if (key === undefined || cause === undefined || (yield* readLiveRows([{ table: target, key }])).size > 0)
-        continue;
-      const message = `A row of table \`${net.table.key}\` names a row of \`${target.key}\` whose insert, in transaction ${cause}, was rejected.`;
-      return { code: "DEPENDS_ON_REJECTED", message, index: net.lastIndex, cause };
-    }
-  }
-  return undefined;
 }
 
 /** The outcome of a refusal, with the server's version of the row concerned if the subject may read it (rule P9). */

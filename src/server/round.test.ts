@@ -185,7 +185,11 @@ describe("schemas", () => {
         users: ["id", "passwordHash"],
       },
     });
-    expect((await device.handshake()).tables).toEqual({ lists: ["id", "name"], users: ["id"] });
+    expect(await device.handshake()).toMatchObject({
+      tables: { lists: ["id", "name"], todos: ["id", "title"], comments: ["id", "todoId", "body"], users: ["id"] },
+      // What it knows too little of, and what it knows too much of.
+      outdated: { todos: [], comments: [], users: ["passwordHash"] },
+    });
     await device.pull();
     expect([...device.base.keys()]).toEqual(["lists"]);
   });

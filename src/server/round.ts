@@ -104,6 +104,8 @@ export function* resumeRound(
   if (!(yield* vouches(head))) return undefined;
   // What changed unseen meanwhile is in none of the log pages that would follow.
   if (head.seq < Number((yield* readMeta(metaKeys.declaredSince)) ?? 0)) return undefined;
+  // The pages before were computed over other columns: the server was upgraded, or rolled back.
+  if ((state.shared ?? check.schema.hash) !== check.schema.sharedHash) return undefined;
   const horizon = yield* readHorizon();
   const at = state.phase === "snapshot" ? state.s0 : state.next;
   if (at < horizon.seq || at > head.seq || state.s0 > head.seq || head.seq > check.head.seq) return undefined;
@@ -125,7 +127,7 @@ export function* resumeRound(
 }
 
 /** The state that travels, with the head at which the page was read. */
-export function roundState(walk: Walk, head: Position): RoundState {
+export function roundState(walk: Walk, schema: KnownSchema, head: Position): RoundState {
   return {
     phase: walk.phase,
     scopes: walk.scopes,
@@ -138,6 +140,7 @@ export function roundState(walk: Walk, head: Position): RoundState {
     ...(walk.table === undefined ? {} : { table: walk.table }),
     ...(walk.after === undefined ? {} : { after: walk.after }),
     baseSchema: walk.base.hash,
+    ...(schema.sharedHash === schema.hash ? {} : { shared: schema.sharedHash }),
   };
 }
 

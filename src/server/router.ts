@@ -27,6 +27,7 @@ import type { PushAnswer, PushRequest } from "../protocol/push.ts";
 import { bindAssign } from "./assign.ts";
 import type { AuthorizeTransaction } from "./authorize.ts";
 import { type LiveInput, parseLiveInput, type ReadLiveInput } from "./live-input.ts";
+import { readRetention, type RetentionOptions } from "./retention.ts";
 import { type GrantedScopes, readRights } from "./scopes.ts";
 import { createServices, tableKeys } from "./services.ts";
 import { createSyncService, type SyncCaller, type SyncService, type SyncStats } from "./service.ts";
@@ -80,7 +81,13 @@ export interface SyncRouterOptions<TProcedure extends ProcedureLike, TDb extends
   readonly procedure: TProcedure;
   /** Who is syncing. A device belongs to one subject. */
   readonly subject: (options: { readonly ctx: ProcedureContext<TProcedure> }) => string;
-  /** What the subject may read and write now. Asked with each request, and by streams again (see `scopesDependOn`). */
+  /**
+   * What the subject may read and write now. Asked with each request, and by streams again (see `scopesDependOn`).
+   *
+   * A row may be changed by who may write one of its scopes. A change that moves it must be allowed in each scope that the row
+   * enters or leaves, and in one of those that it is in afterwards; a new or deleted row enters or leaves all of its
+   * scopes. Judged on what a whole transaction makes of a row.
+   */
   readonly scopes: (options: {
     readonly ctx: ProcedureContext<TProcedure>;
     readonly subject: string;
@@ -100,6 +107,8 @@ export interface SyncRouterOptions<TProcedure extends ProcedureLike, TDb extends
   }) => Awaitable<void | undefined | { readonly reject: RejectionCode; readonly message?: string }>;
   /** @default {@link defaultLimits} */
   readonly limits?: Partial<Limits>;
+  /** How far back the log reaches, by age and by count. @default {@link defaultRetention}: 30 days, 10 million entries */
+  readonly retention?: RetentionOptions;
   /** How long a live stream is silent, and how old its rights may be. @default one minute */
   readonly heartbeatMs?: number;
   /** Ends open streams when the server goes down, so that they do not keep it waiting. */
@@ -140,6 +149,8 @@ export function createSyncRouter<TProcedure extends ProcedureLike, TDb extends o
   type Context = ProcedureContext<TProcedure>;
   type Call<TInput> = { readonly ctx: Context; readonly input: TInput; readonly signal: AbortSignal | undefined };
   const { procedure, db } = options;
+  // Said at once, also where the database comes with the first request.
+  const retention = readRetention(options.retention);
   const services = createServices({
     shutdown: options.shutdown,
     make: (database) =>
@@ -147,6 +158,7 @@ export function createSyncRouter<TProcedure extends ProcedureLike, TDb extends o
         database,
         scopesDependOn: tableKeys(database, options.scopesDependOn ?? []),
         onError: options.onError ?? reportToConsole,
+        retention,
         ...(options.limits === undefined ? {} : { limits: options.limits }),
         ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
       }),

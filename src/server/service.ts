@@ -9,7 +9,7 @@ import { setImmediate } from "node:timers/promises";
 import { type Core, first, transact } from "../plugin/core.ts";
 import { readMeta } from "../plugin/meta.ts";
 import { metaKeys } from "../plugin/names.ts";
-import { indexTail, readHead, readHorizon } from "../plugin/oplog.ts";
+import { indexTail, readHead, readHorizon, readHorizonAge } from "../plugin/oplog.ts";
 import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
@@ -17,14 +17,14 @@ import type { HandshakeAnswer, HandshakeRequest, Limits } from "../protocol/hand
 import { hashSchema } from "../protocol/hash.ts";
 import { hlcNow } from "../protocol/hlc.ts";
 import { type Cursor, type Epoch, formatCursor } from "../protocol/ids.ts";
-import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
+import type { PullAnswer, PullRequest, ResetReason } from "../protocol/pull.ts";
 import type { PushAnswer, PushRequest, PushTransaction } from "../protocol/push.ts";
 import { negotiateProtocol } from "../protocol/version.ts";
 import { type Authorize, type AuthorizeTransaction, describeTransaction, withAuthorization } from "./authorize.ts";
 import { isRedeclared, writeDeclaration } from "./declaration.ts";
 import { createSchemaCache, registerDevice, writeSchema } from "./devices.ts";
 import type { Assign } from "./execute.ts";
-import { matchSchema, sentTables } from "./known-schema.ts";
+import { matchSchema, outdatedTables, sharedTables } from "./known-schema.ts";
 import { defaultLimits, maxPageBytes, tailLimits } from "./limits.ts";
 import { createLiveStreams } from "./live.ts";
 import type { StreamedFrame } from "./live-stream.ts";
@@ -32,6 +32,7 @@ import { createOperationReader, type OperationReader } from "./operations.ts";
 import { type PullQuery, type PullResult, pull, writeAcknowledgement } from "./pull.ts";
 import { type GroupResult, preparePush, type Preparation } from "./push.ts";
 import { pushInGroups } from "./push-groups.ts";
+import { createRetention, readRetention, type RetentionOptions } from "./retention.ts";
 import { areStale, type AskedRights, readAsOf, type Rights } from "./scopes.ts";
 
 /** Who calls, as the app's options see it. */
@@ -48,11 +49,20 @@ export interface SyncCaller {
 export interface SyncStats {
   readonly epoch: Epoch;
   readonly head: Cursor;
+  /** How far back the log reaches: a device whose cursor lies below fetches its rows anew. */
+  readonly horizon: Cursor;
+  /** For how many milliseconds a device may have been away without that, at least. Absent until it is known. */
+  readonly horizonAgeMs?: number;
   /** Entries between the horizon and the head, markers included. */
   readonly logEntries: number;
   readonly devices: number;
   /** Outcomes that no device has acknowledged yet. */
   readonly outcomes: number;
+  /**
+   * Devices sent to take a fresh snapshot, by reason, since this process began; `CHECKSUM_MISMATCH` are those that found by
+   * themselves that their rows are not the server's.
+   */
+  readonly resets: Readonly<Partial<Record<ResetReason, number>>>;
   /** Streams that are open in this process. */
   readonly streams: number;
 }
@@ -65,6 +75,8 @@ export interface SyncServiceOptions {
   readonly scopesDependOn?: ReadonlySet<string>;
   /** How long a stream is silent, and how old its rights may be. @default one minute */
   readonly heartbeatMs?: number;
+  /** @default {@link defaultRetention} */
+  readonly retention?: RetentionOptions;
   /** Told of what a resolver, a `check` or the upkeep of the log threw. */
   readonly onError: (error: unknown) => void;
 }
@@ -81,7 +93,7 @@ export interface SyncService {
     how: { readonly carries: "pages" | "pokes"; readonly signal: AbortSignal },
   ): AsyncIterableIterator<StreamedFrame>;
   stats(): Promise<SyncStats>;
-  /** Ends all streams with `shutdown`. */
+  /** Ends all streams with `shutdown`, and trimming after the step that is running. */
   close(): void;
 }
 
@@ -102,10 +114,14 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
     now: database.now,
     onError,
   });
+  const retention = createRetention({ database, retention: readRetention(options.retention), onError });
   let isCascading: boolean | undefined;
   let indexedUpTo = 0;
   let isIndexing = false;
   let hlc = 0;
+
+  const resets = new Map<ResetReason, number>();
+  const countReset = (reason: ResetReason): void => void resets.set(reason, (resets.get(reason) ?? 0) + 1);
 
   const nextHlc = (): number => (hlc = hlcNow(hlc, database.now()));
 
@@ -177,13 +193,25 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
       const { hash, tables } = request.schema;
       if (hashSchema(tables) !== hash)
         throw new SyncError({ code: "INVALID_MESSAGE", message: "The hash of the schema is not that of its tables." });
+      const schema = matchSchema(database, hash, tables);
+      const shared = sharedTables(schema);
+      const outdated = outdatedTables(schema);
       const epoch = await transact(connection, "write", function* () {
         yield* writeSchema(hash, tables);
+        // What a base was computed over, once the server has more (rule V2).
+        if (schema.sharedHash !== hash) yield* writeSchema(schema.sharedHash, shared);
         yield* registerDevice(request.deviceId, caller.subject, hash, database.now());
         return yield* readEpoch();
       });
-      const sent = sentTables(matchSchema(database, hash, tables));
-      return { epoch, protocol, tables: sent, declaration: database.declaration, limits, time: database.now() };
+      return {
+        epoch,
+        protocol,
+        tables: shared,
+        ...(outdated === undefined ? {} : { outdated }),
+        declaration: database.declaration,
+        limits,
+        time: database.now(),
+      };
     },
 
     async pull(caller, request) {
@@ -203,9 +231,14 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
         }
         if (computed === "stale") return "stale";
         keepIndexed(computed.head);
+        retention.noticed(computed.head);
         if (computed.result.kind === "acknowledge")
           throw unavailable("The acknowledgement could not be written. Try again.");
-        return computed.result.answer;
+        const { answer } = computed.result;
+        if (answer.kind === "reset") countReset(answer.reason);
+        // Once for each fresh snapshot: with its first page.
+        else if (request.because !== undefined && request.round === undefined) countReset(request.because);
+        return answer;
       });
     },
 
@@ -232,7 +265,7 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
       if (preparation === undefined) return { kind: "reset", epoch, reason: "EPOCH_CHANGED" };
       if (preparation.kind !== "ready") return { kind: preparation.kind, epoch };
 
-      const reader = createOperationReader(request.shapes, database.tableByKey);
+      const reader = createOperationReader(request.shapes, database.tableByKey, preparation.announced);
       const open = request.txs.filter((tx) => tx.number > preparation.device.lastTx.number);
       const context = {
         database,
@@ -240,6 +273,7 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
         subject: caller.subject,
         scopesDependOn,
         schemas: preparation.schemas,
+        announced: preparation.announced,
         reader,
         isCascading: isCascading ?? true,
         assign: caller.assign,
@@ -258,11 +292,12 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
       const { lastTx, ackedTx } = result;
       if (result.error !== undefined) throw result.error;
       if (result.end === "forked") return { kind: "forked", epoch };
-      if (result.end === "gap") return { kind: "gap", epoch, lastTx, ackedTx };
-      if (result.end === "need") return { kind: "need", epoch, lastTx, ackedTx, number: lastTx.number + 1 };
+      const said = { epoch, lastTx, ackedTx, time: database.now() };
+      if (result.end === "gap") return { kind: "gap", ...said };
+      if (result.end === "need") return { kind: "need", ...said, number: lastTx.number + 1 };
       // P12: what came before the transaction that could not be judged is handled; the device tries again from there.
       if (failure !== undefined) throw failure;
-      return { kind: "ok", epoch, lastTx, ackedTx };
+      return { kind: "ok", ...said };
     },
 
     stream(caller, request, { carries, signal }) {
@@ -279,6 +314,7 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
       return {
         async next() {
           await (isReady ??= ready());
+          retention.noticed();
           return opened.next();
         },
         async return() {
@@ -295,20 +331,27 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
       return transact(connection, "read", function* (): Core<SyncStats> {
         const head = yield* readHead();
         const horizon = yield* readHorizon();
+        const age = yield* readHorizonAge(database.now());
         const devices = yield* first(`SELECT count(*) FROM ${serverTables.devices}`);
         const outcomes = yield* first(`SELECT count(*) FROM ${serverTables.outcomes}`);
         return {
           epoch: yield* readEpoch(),
           head: formatCursor(head),
+          horizon: formatCursor(horizon),
+          ...(age === undefined ? {} : { horizonAgeMs: age }),
           logEntries: head.seq - horizon.seq,
           devices: Number(devices?.[0]),
           outcomes: Number(outcomes?.[0]),
+          resets: Object.fromEntries(resets),
           streams: live.count,
         };
       });
     },
 
-    close: () => live.close(),
+    close() {
+      retention.stop();
+      live.close();
+    },
   };
 
   const committed = (result: GroupResult): void => {
@@ -316,6 +359,7 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
     // A refusal leaves no entry, but its device's stream must tell of it.
     else if (result.hasHandled) live.wake();
     keepIndexed(result.head);
+    retention.noticed(result.head);
   };
   return service;
 }

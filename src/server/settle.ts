@@ -66,9 +66,7 @@ export function settlesUnique(net: Net): boolean {
 /** Runs the resolver on one conflict. */
 export function* settle(context: SettleContext, net: Net, conflict: ConflictOf): Core<Settlement> {
   const resolver = resolverOf(net);
-  const times = resolver.needs.times
-    ? yield* lastWriteHlc(context.database, net.table, conflict.holder?.key ?? net.key, net.table.columns)
-    : noTimes;
+  const times = yield* readTimes(context.database, resolver, net, conflict);
   const client = clientValues(net, conflict);
   let resolution: Resolution<AppRow> | typeof NEED_ROW;
   let plan: Plan;
@@ -84,14 +82,20 @@ export function* settle(context: SettleContext, net: Net, conflict: ConflictOf):
     const message = `The resolver \`${resolver.name}\` of table \`${net.table.key}\` failed.`;
     return { kind: "refused", refusal: { code: "RESOLVER_FAILED", message, index: net.lastIndex } };
   }
-  const fault = resolution === "client" ? findSeenFault(net, conflict) : undefined;
+  const fault =
+    resolution === "client"
+      ? findSeenFault(net, conflict)
+      : resolution === "server"
+        ? undefined
+        : findPlanFault(plan, resolver.name);
   if (fault !== undefined) {
     return {
       kind: "refused",
       refusal: { code: "INVALID_VALUE", message: `Table \`${net.table.key}\`: ${fault}.`, index: net.lastIndex },
     };
   }
-  const winner = resolution === "server" || resolution === "client" ? resolution : "merged";
+  // A row of which nothing is the device's is the server's.
+  const winner = resolution === "client" ? "client" : plan.kind === "keep" ? "server" : "merged";
   return { kind: "settled", plan, report: reportConflict(context.readable, net, conflict, winner) };
 }
 
@@ -127,6 +131,20 @@ export function serverVersion(
   return Object.fromEntries(known.columns.map((column) => [column.key, live.values[column.index] ?? null]));
 }
 
+/** Rule P11: a row may have been changed a million times, so only what is compared is looked for. */
+function* readTimes(
+  database: SyncDatabase,
+  { needs }: Resolver<AppRow>,
+  net: Net,
+  conflict: ConflictOf,
+): Core<ReadonlyMap<string, number>> {
+  if (!needs.times) return noTimes;
+  const { columns, kind, holder } = conflict;
+  // A function of the app, which is the one that needs `base`, may look at any.
+  const isAny = needs.base || columns.length === 0 || kind === "unique";
+  return yield* lastWriteHlc(database, net.table, holder?.key ?? net.key, isAny ? net.table.columns : columns);
+}
+
 const noTimes: ReadonlyMap<string, number> = new Map();
 const defaultResolver: Resolver<AppRow> = serverWins<AppRow>();
 
@@ -160,7 +178,7 @@ function describe(
   client: ReadonlyMap<SyncColumn, Value> | undefined,
   times: ReadonlyMap<string, number>,
 ): Conflict<AppRow> {
-  const { live, kind } = conflict;
+  const { kind } = conflict;
   const key = toAppRow(net.table.keyColumns, net.key);
   const other = otherSide(conflict);
   const server = other === undefined ? null : toAppRow(net.table.columns, other.values);
@@ -174,7 +192,7 @@ function describe(
     ...(base === undefined ? {} : { base }),
     client: wanted,
     server,
-    isWhole: net.seenRow !== undefined || (net.isReplaced && net.kind === "update" && live === undefined),
+    isWhole: net.seenRow !== undefined,
     clientTime: context.clientTime,
     serverTimes: times,
     context: { subject: context.subject },
@@ -227,13 +245,28 @@ function planOf(
     return { kind: "write", values: conflict.live === undefined ? client : changedValues(client, conflict.live) };
   }
   const values = new Map<SyncColumn, Value>();
-  for (const column of net.table.columns) {
+  for (const [name, value] of Object.entries(resolution)) {
+    const column = net.table.columnByKey.get(name);
+    if (column === undefined)
+      throw new TypeError(
+        `A resolver of table \`${net.table.key}\` returned a row with \`${name}\`, which is no column.`,
+      );
     // The row is this one, whatever key the resolver's row has.
-    if (column.isKey || resolution[column.key] === undefined) continue;
-    values.set(column, toStorageValue(column, resolution[column.key]));
+    if (!column.isKey && value !== undefined) values.set(column, toStorageValue(column, value));
   }
   if (conflict.live === undefined) return { kind: "write", values };
-  return { kind: "write", values: changedValues(values, conflict.live) };
+  const changed = changedValues(values, conflict.live);
+  return changed.size === 0 ? { kind: "keep" } : { kind: "write", values: changed };
+}
+
+/** A resolver's row is checked like one that a device wrote (rule P6). */
+function findPlanFault(plan: Plan, resolver: string): string | undefined {
+  if (plan.kind !== "write") return undefined;
+  for (const [column, value] of plan.values) {
+    const fault = findValueFault(column, value);
+    if (fault !== undefined) return `in the row of the resolver \`${resolver}\`, ${fault}`;
+  }
+  return undefined;
 }
 
 /** The row that the device's is compared with: its own, or the one that holds its unique value. */

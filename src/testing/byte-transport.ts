@@ -39,5 +39,6 @@ export function byteTransport(inner: Transport): Transport {
         }
       : {}),
     ...(inner.liveKind ? { liveKind: inner.liveKind } : {}),
+    close: () => inner.close?.(),
   };
 }

@@ -2,6 +2,9 @@
  * A better-sqlite3 database that can die between any two statements, as a process does: what was open is rolled back,
  * and nobody who still holds the handle can do anything more. {@link reopen} gives a new handle on what was committed.
  *
+ * The connection itself and its prepared statements outlive the process: opening a database from bytes and preparing
+ * everything again would cost more than what is tested. A program sees its handle alone, whose statements are its own.
+ *
  * @module
  */
 
@@ -23,35 +26,61 @@ export interface CrashDatabase {
   readonly hasCrashed: boolean;
   /** Statements executed through the handle. */
   readonly statements: number;
+  /** Another number whenever the database may hold something else; who writes through {@link raw} says so by {@link touch}. */
+  readonly version: number;
+  touch(): void;
   /** Dies at the n-th statement from now on; `undefined` takes that back. */
   crashAfter(statements: number | undefined): void;
   /** Dies now. */
   crash(): void;
   /** Fails the n-th statement from now on, once, without dying: a transient error of the disk. */
   failAfter(statements: number): void;
-  /** Called after each statement that left no transaction open: what it wrote is committed. */
+  /** Called after each statement that wrote and left no transaction open: what it wrote is committed. */
   onSettled: (() => void) | undefined;
 }
 
 /** Opens a database in memory, from the bytes of another one if given. */
 export function openCrashDatabase(image?: Buffer): CrashDatabase {
-  // Two handles on one database are not to be had in memory: the observer shares the connection, not the overridden methods.
+  // Two handles on one database are not to be had in memory: the observer shares the connection.
   const raw = new Database(image ?? ":memory:");
-  raw.pragma("foreign_keys = ON");
-  const prepare = raw.prepare.bind(raw);
+  return startProcess(raw, new Map(), 0);
+}
+
+/** Opens what a crashed (or living) database had committed, as a new process would. The old handle is dead from then on. */
+export function reopen(database: CrashDatabase): CrashDatabase {
+  database.crash();
+  const kept = connections.get(database);
+  if (kept === undefined) throw new Error("This database was not opened by `openCrashDatabase`.");
+  return startProcess(database.raw, kept, database.version + 1);
+}
+
+/** Statements by their text, then by how they give their rows. */
+type Prepared = Map<string, (Database.Statement | undefined)[]>;
+
+/** What the connection of a database has prepared. */
+const connections = new WeakMap<CrashDatabase, Prepared>();
+
+function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: number): CrashDatabase {
   const exec = raw.exec.bind(raw);
   const pragma = raw.pragma.bind(raw);
+  // What a process has set on its connection dies with it.
+  pragma("foreign_keys = ON");
   const handle = Object.create(raw) as Database.Database;
   let hasCrashed = false;
   let statements = 0;
+  let version = firstVersion;
+  let hasWritten = false;
   let crashAt: number | undefined;
   let failAt: number | undefined;
 
   const crash = (): void => {
+    if (hasCrashed) return;
     hasCrashed = true;
-    if (raw.inTransaction) exec("ROLLBACK");
+    if (!raw.inTransaction) return;
+    version++;
+    exec("ROLLBACK");
   };
-  const tick = (): void => {
+  const tick = (writes: boolean): void => {
     if (hasCrashed) throw new Crash();
     statements++;
     if (failAt !== undefined && statements >= failAt) {
@@ -62,37 +91,85 @@ export function openCrashDatabase(image?: Buffer): CrashDatabase {
       crash();
       throw new Crash();
     }
+    if (!writes) return;
+    version++;
+    hasWritten = true;
   };
   const settle = (): void => {
-    if (!raw.inTransaction && !hasCrashed) database.onSettled?.();
+    if (!hasWritten || raw.inTransaction || hasCrashed) return;
+    hasWritten = false;
+    database.onSettled?.();
   };
-  const watched = (statement: Database.Statement): Database.Statement => {
-    for (const method of ["run", "get", "all", "iterate"] as const) {
-      const original = statement[method].bind(statement) as (...params: unknown[]) => unknown;
-      Object.defineProperty(statement, method, {
-        writable: true,
-        configurable: true,
-        value: (...params: unknown[]) => {
-          tick();
-          const result = original(...params);
-          if (method === "run") settle();
-          return result;
-        },
-      });
-    }
-    return statement;
+  /** One of the connection's statements, in the mode that a process's own statement is in. */
+  const statementOf = (sql: string, mode: number): Database.Statement => {
+    let modes = prepared.get(sql);
+    if (modes === undefined) prepared.set(sql, (modes = []));
+    return (modes[mode] ??= prepareIn(raw, sql, mode));
+  };
+  const prepare = (sql: string): Database.Statement => {
+    if (hasCrashed) throw new Crash();
+    // The schema's own statements are run once, and would otherwise fill the memory.
+    const isKept = !/^\s*(?:create|drop|alter)\b/i.test(sql);
+    const first = isKept ? statementOf(sql, 0) : raw.prepare(sql);
+    const { reader, readonly } = first;
+    const writes = !readonly || /^\s*rollback\b/i.test(sql);
+    const settles = writes || /^\s*(?:commit|end|release)\b/i.test(sql);
+    let mode = 0;
+    let current = first;
+    const inMode = (bit: number, on: boolean): unknown => {
+      mode = on ? (mode & ~(bit === safeIntegers ? 0 : rows)) | bit : mode & ~bit;
+      current = isKept ? statementOf(sql, mode) : prepareIn(raw, sql, mode);
+      return own;
+    };
+    const own = {
+      source: sql,
+      reader,
+      readonly,
+      database: handle,
+      get busy() {
+        return current.busy;
+      },
+      run(...params: unknown[]) {
+        tick(writes);
+        const result = current.run(...params);
+        if (settles) settle();
+        return result;
+      },
+      get(...params: unknown[]) {
+        tick(writes);
+        const row = current.get(...params);
+        if (settles) settle();
+        return row;
+      },
+      all(...params: unknown[]) {
+        tick(writes);
+        const found = current.all(...params);
+        if (settles) settle();
+        return found;
+      },
+      iterate(...params: unknown[]) {
+        tick(writes);
+        // Others may run the connection's statement while this one is still being read.
+        return prepareIn(raw, sql, mode).iterate(...params);
+      },
+      raw: (on = true) => inMode(asArrays, on),
+      pluck: (on = true) => inMode(asFirstValue, on),
+      safeIntegers: (on = true) => inMode(safeIntegers, on),
+      columns: () => current.columns(),
+    };
+    return own as unknown as Database.Statement;
   };
 
   Object.assign(handle, {
-    prepare: (sql: string) => (hasCrashed ? throwCrash() : watched(prepare(sql))),
+    prepare,
     exec: (sql: string) => {
-      tick();
+      tick(true);
       exec(sql);
       settle();
       return handle;
     },
     pragma: (source: string, options?: Database.PragmaOptions) => {
-      tick();
+      tick(false);
       return pragma(source, options);
     },
     // The driver's own transactions run their BEGIN and COMMIT past the overridden methods: the statements inside are counted.
@@ -102,7 +179,13 @@ export function openCrashDatabase(image?: Buffer): CrashDatabase {
         (run: (...args: unknown[]) => unknown) =>
         (...args: unknown[]) => {
           if (hasCrashed) throw new Crash();
-          const result = run(...args);
+          let result: unknown;
+          try {
+            result = run(...args);
+          } catch (error) {
+            version++;
+            throw error;
+          }
           settle();
           return result;
         };
@@ -127,6 +210,12 @@ export function openCrashDatabase(image?: Buffer): CrashDatabase {
     get statements() {
       return statements;
     },
+    get version() {
+      return version;
+    },
+    touch: () => {
+      version++;
+    },
     crashAfter: (count) => {
       crashAt = count === undefined ? undefined : statements + count;
     },
@@ -134,17 +223,20 @@ export function openCrashDatabase(image?: Buffer): CrashDatabase {
       failAt = statements + count;
     },
   };
+  connections.set(database, prepared);
   return database;
 }
 
-/** Opens what a crashed (or living) database had committed, as a new process would. The old handle is dead from then on. */
-export function reopen(database: CrashDatabase): CrashDatabase {
-  if (!database.hasCrashed) database.crash();
-  const next = openCrashDatabase(database.raw.serialize());
-  database.raw.close();
-  return next;
-}
+/** How a statement gives its rows, as bits: better-sqlite3 keeps that as a state of the statement. */
+const asArrays = 1;
+const asFirstValue = 2;
+const safeIntegers = 4;
+const rows = asArrays | asFirstValue;
 
-function throwCrash(): never {
-  throw new Crash();
+function prepareIn(raw: Database.Database, sql: string, mode: number): Database.Statement {
+  const statement = raw.prepare(sql);
+  if (mode & asArrays) statement.raw();
+  if (mode & asFirstValue) statement.pluck();
+  if (mode & safeIntegers) statement.safeIntegers();
+  return statement;
 }

@@ -97,8 +97,8 @@ export interface TestWorld extends AsyncDisposable {
   readonly clock: VirtualClock;
   /** By subject; changed at will. */
   readonly rights: Record<string, { readonly read: readonly string[]; readonly write: readonly string[] } | null>;
-  /** A new server over a database of its own, or over a copy. */
-  replaceServer(from?: Buffer): Promise<TestServer>;
+  /** A new server over a database of its own, over a copy, or over an open database. */
+  replaceServer(from?: Buffer | Database.Database): Promise<TestServer>;
   device(subject: string, options?: TestDeviceOptions): TestDevice;
   /** What a device that holds these scopes must have. */
   expected(scopes: readonly string[]): TableRows;
@@ -122,7 +122,7 @@ export async function openTestWorld(): Promise<TestWorld> {
   const devices: TestDevice[] = [];
   const servers: TestServer[] = [];
   const rights: TestWorld["rights"] = {};
-  const openServer = async (from?: Buffer): Promise<TestServer> => {
+  const openServer = async (from?: Buffer | Database.Database): Promise<TestServer> => {
     const { raw, db } = openDatabase(from);
     const service = createSyncService({
       database: syncOf(db),

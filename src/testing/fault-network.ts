@@ -39,7 +39,8 @@ export interface FaultNetwork {
 
 const offline = (what: string): SyncError => new SyncError({ code: "OFFLINE", message: `The network lost ${what}.` });
 
-export function createFaultNetwork(inner: Transport): FaultNetwork {
+/** Creates the network. `chance` decides the fate of calls for which nothing was planned. */
+export function createFaultNetwork(inner: Transport, chance: () => Fault | undefined = () => undefined): FaultNetwork {
   let planned: Fault[] = [];
   let late: (() => Promise<unknown>)[] = [];
   let held: (() => void)[] = [];
@@ -67,7 +68,7 @@ export function createFaultNetwork(inner: Transport): FaultNetwork {
     await Promise.resolve();
     if (signal.aborted) throw aborted();
     if (isDown) throw offline(`the ${what}`);
-    const fault = planned.shift();
+    const fault = planned.shift() ?? chance();
     switch (fault) {
       case undefined:
         return send(signal);
@@ -133,7 +134,7 @@ export function createFaultNetwork(inner: Transport): FaultNetwork {
       push: (request, { signal }) => call("push", signal, (inside) => inner.push(request, { signal: inside })),
       ...(inner.live ? { live } : {}),
       ...(inner.liveKind ? { liveKind: inner.liveKind } : {}),
-      close: () => undefined,
+      close: () => inner.close?.(),
     },
     fail: (fault) => void planned.push(fault),
     setDown(down) {

@@ -189,10 +189,19 @@ export const pushRequests: Readonly<Record<string, PushRequest>> = {
       },
     ],
   },
+  "numbers that were handled, to a server that has lost its record of them": {
+    deviceId,
+    epoch,
+    cursor: "42.99" as Cursor,
+    previous: { number: 0, stamp: 0 },
+    shapes: [],
+    txs: [{ number: 8, from: 1, stamp: 77, hlc: 0, schema, ops: [] }],
+  },
 };
 
 export const pushAnswers: Readonly<Record<string, PushAnswer>> = {
   ok: { kind: "ok", epoch, lastTx: { number: 13, stamp: 77 }, ackedTx: 7 },
+  "ok, with the time": { kind: "ok", epoch, lastTx: { number: 13, stamp: 77 }, ackedTx: 7, time: 1_700_000_000_000 },
   "a gap": { kind: "gap", epoch, lastTx: { number: 3, stamp: 1 }, ackedTx: 3 },
   need: { kind: "need", epoch, lastTx: { number: 12, stamp: 0 }, ackedTx: 7, number: 13 },
   forked: { kind: "forked", epoch },

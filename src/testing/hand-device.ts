@@ -133,7 +133,7 @@ export class HandDevice {
     for (const page of pages) this.write(page);
     this.cursor = last.to;
     this.held = last.scopes;
-    this.baseSchema = last.schema;
+    this.baseSchema = last.shared ?? last.schema;
     this.lastTx = last.lastTx ?? this.lastTx;
     this.ackedTx = this.lastTx.number;
     this.outcomes.push(...(last.outcomes ?? []));

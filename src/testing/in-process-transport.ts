@@ -21,7 +21,9 @@ export interface InProcessTransportOptions {
 
 /** Creates the transport. */
 export function inProcessTransport({ service, caller, live }: InProcessTransportOptions): Transport {
+  let isClosed = false;
   const known = (): SyncCaller => {
+    if (isClosed) throw new SyncError({ code: "CLOSED", message: "The transport is closed." });
     const found = caller();
     if (!found) throw new SyncError({ code: "UNAUTHORIZED", message: "Nobody is signed in." });
     return found;
@@ -59,6 +61,9 @@ export function inProcessTransport({ service, caller, live }: InProcessTransport
             }
           },
         }),
+    close: () => {
+      isClosed = true;
+    },
   };
 }
 

@@ -132,6 +132,10 @@ export async function createDeviceEngine(options: DeviceEngineOptions): Promise<
         return running.settled(request.id);
       case "resolve":
         return running.resolve(request.id, request.resolution);
+      case "discard-pending":
+        return running.discard(request.id);
+      case "verify":
+        return running.verify(request.scopes);
       case "sign-out":
         return running.signOut(request.options);
     }

@@ -17,7 +17,7 @@ import type { Asker } from "./leader.ts";
 import type { OnlineSource } from "../online.ts";
 import { createPageOnline } from "./page-online.ts";
 import { createPageTokens } from "./page-tokens.ts";
-import { toPortError } from "./port-error.ts";
+import { asOutdated, toPortError } from "./port-error.ts";
 import { isInsideTransaction } from "./worker-messages.ts";
 import type {
   DirectMessage,
@@ -80,6 +80,8 @@ export function startHost(options: HostOptions): void {
   let channel: WorkerChannel | undefined;
   let database: LeadingDatabase | undefined;
   let epoch = "";
+  /** The release of the tab that leads. */
+  let leading = release;
   let isHidden = false;
   let isFrozen = false;
   let isYielding = false;
@@ -152,7 +154,7 @@ export function startHost(options: HostOptions): void {
       case "answer":
         return forwarder.answered(message.id, message.value);
       case "failure":
-        return forwarder.failed(message.id, message.error);
+        return forwarder.failed(message.id, leading > release ? asOutdated(message.error) : message.error);
       case "event":
         return post({ kind: "event", event: message.event });
       case "ask-token":
@@ -190,6 +192,7 @@ export function startHost(options: HostOptions): void {
           return queue();
         }
         epoch = message.epoch;
+        leading = message.release;
         post({ kind: "leader", epoch, leads: false });
         forwarder.drain(epoch, false);
         queue();
@@ -289,6 +292,7 @@ export function startHost(options: HostOptions): void {
     });
     reopenAfterMs = REOPEN_AFTER_MS;
     epoch = `${me}.${options.makeId()}`;
+    leading = release;
     send({ kind: "leader", epoch, release });
     post({ kind: "leader", epoch, leads: true });
     forwarder.drain(epoch, true);

@@ -81,8 +81,8 @@ export function openBrowserDatabase<TSchema extends Record<string, unknown>>(
   };
   const tables = readDefinition(options.sync, options.casing);
   const home: EngineHome = {
-    engine: ({ token, onError, hold, retry, pageRows, echoMs, pollMs, silenceMs }) => {
-      const given = { hold, retry, pageRows, echoMs, pollMs, silenceMs };
+    engine: ({ token, onError, hold, retry, pageRows, echoMs, pollMs, silenceMs, verifyRate, keepSentMs }) => {
+      const given = { hold, retry, pageRows, echoMs, pollMs, silenceMs, verifyRate, keepSentMs };
       return createRemoteEngine(tab, {
         token,
         onError,

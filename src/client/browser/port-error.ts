@@ -5,7 +5,7 @@
  * @module
  */
 
-import { fromWire, isSyncError, toWire } from "../../protocol/errors.ts";
+import { fromWire, isSyncError, SyncError, toWire } from "../../protocol/errors.ts";
 import type { WireError } from "../../protocol/errors.ts";
 
 /** An error as plain data. */
@@ -55,4 +55,16 @@ export function leaderLost(): Error {
 export function isLeaderLost(error: unknown): boolean {
   for (let e = error; e instanceof Error; e = e.cause) if (e.name === LEADER_LOST) return true;
   return false;
+}
+
+/** What a newer tab's tables do not have, an older tab asks for in vain: it says so, instead of a riddle of SQLite's. */
+export function asOutdated(error: PortError): PortError {
+  const texts = [error.message, error.cause?.message ?? ""].join("\n");
+  if (!/no such (?:table|column)|has no column named/.test(texts)) return error;
+  const outdated = new SyncError({
+    code: "SCHEMA_MISMATCH",
+    message: "A tab with a newer version of the app has migrated the database. Reload this one.",
+    details: { tooOld: "device" },
+  });
+  return { ...toPortError(outdated), cause: error };
 }

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { SyncError } from "../../protocol/errors.ts";
+import { isSyncError, SyncError } from "../../protocol/errors.ts";
 import type { SyncStatus } from "../machine.ts";
 import type { StoredOutcome } from "../outcomes.ts";
 import type {
@@ -20,6 +20,7 @@ import type {
   WaitOptions,
 } from "../sync-engine.ts";
 import { storageError } from "../storage-error.ts";
+import type { VerifyResult } from "../verification.ts";
 import { fromPortQueued, fromPortState, type EngineWishes, type PortQueued, type SyncCall } from "./sync-calls.ts";
 import { fromPortError } from "./port-error.ts";
 import type { Tab } from "./tab.ts";
@@ -91,7 +92,11 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
           return options.onError?.(storageError(fromPortError(event.error)));
       }
     });
-    tab.onOpenFailed((error) => update({ ...state, status: "error", error: storageError(error) }));
+    tab.onOpenFailed((error) => {
+      // V3: a newer tab has migrated the file.
+      const status = isSyncError(error, "SCHEMA_MISMATCH") ? "update-needed" : "error";
+      update({ ...state, status, error: storageError(error) });
+    });
     tab.onLeader(() => {
       tell({ verb: "attach" });
       if (isListening) tell({ verb: "listen-to-outcomes" });
@@ -155,6 +160,9 @@ export function createRemoteEngine(tab: Tab, options: RemoteEngineOptions): Remo
       return () => changeListeners.delete(listener);
     },
     resolve: async (id, resolution) => void (await call({ verb: "resolve", id, resolution })),
+    verify: (scopes, wait) =>
+      aborted(call({ verb: "verify", ...(scopes ? { scopes } : {}) }) as Promise<VerifyResult>, wait),
+    discard: async (id) => void (await call({ verb: "discard-pending", id })),
     signOut: async (signOutOptions) => {
       await call({ verb: "sign-out", options: signOutOptions });
       hasDecided = true;

@@ -12,7 +12,10 @@ import type { HoldOptions, QueuedTransaction, SignOutOptions, SyncState } from "
 import { fromPortError, toPortError, type PortError } from "./port-error.ts";
 
 /** The engine's options that are plain data. */
-export type EngineWishes = Pick<EngineOptions, "hold" | "retry" | "pageRows" | "echoMs" | "pollMs" | "silenceMs">;
+export type EngineWishes = Pick<
+  EngineOptions,
+  "hold" | "retry" | "pageRows" | "echoMs" | "pollMs" | "silenceMs" | "verifyRate" | "keepSentMs"
+>;
 
 /** What every call carries along, since a new leader knows nothing of the pages. */
 export interface PageWishes {
@@ -39,7 +42,8 @@ export type SyncCall = { readonly wishes: PageWishes } & (
   | { readonly verb: "hold"; readonly hold: string; readonly scope: string; readonly options: HoldOptions }
   | { readonly verb: "hold-ready" | "release"; readonly hold: string }
   | { readonly verb: "reached"; readonly cursor: Cursor }
-  | { readonly verb: "settled"; readonly id: string }
+  | { readonly verb: "settled" | "discard-pending"; readonly id: string }
+  | { readonly verb: "verify"; readonly scopes?: readonly string[] }
   | {
       readonly verb: "resolve";
       readonly id: string;

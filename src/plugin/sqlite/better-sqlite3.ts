@@ -111,10 +111,9 @@ class BusyConnectionError extends Error {
   }
 }
 
-/** A value as it must be bound: a JavaScript number beyond 32 bits would be stored as a float. */
+/** A value as it must be bound: the driver binds every number as a float, which a column without a type would keep. */
 export function bound(value: Value): Value {
-  if (typeof value !== "number" || !Number.isSafeInteger(value)) return value;
-  return value > 2147483647 || value < -2147483648 ? BigInt(value) : value;
+  return typeof value === "number" && Number.isSafeInteger(value) ? BigInt(value) : value;
 }
 
 function exactly(statement: BetterStatement, params: readonly unknown[]): Rows {

@@ -6,7 +6,7 @@
  */
 
 import { hashSchema } from "../../protocol/hash.ts";
-import { hlcNow } from "../../protocol/hlc.ts";
+import { hlcNow, hlcPerMilli } from "../../protocol/hlc.ts";
 import { knownTables } from "../known-tables.ts";
 import { LOG, MARKER, META, STAMP_SQL, metaKeys } from "../names.ts";
 import type { SyncDatabase } from "../sync-database.ts";
@@ -26,9 +26,11 @@ export function closingStatement(sync: SyncDatabase): {
   }
   const last = (field: string): string => `(SELECT ${field} FROM ${LOG} WHERE t = ${MARKER} ORDER BY seq DESC LIMIT 1)`;
   const dropped = `(SELECT json_extract(v, '$[0]') FROM ${META} WHERE k = '${metaKeys.dropped}')`;
+  // P11: by the server's clock, as far as it is known.
+  const clock = `coalesce((SELECT CAST(v AS INTEGER) FROM ${META} WHERE k = '${metaKeys.clock}'), 0) * ${hlcPerMilli}`;
   return {
     sql:
-      `INSERT INTO ${LOG}(stamp, t, kind, mask, k0, c0) SELECT ${STAMP_SQL}, ${MARKER}, 0, max(?, coalesce(${last("mask + 1")}, 0)), ` +
+      `INSERT INTO ${LOG}(stamp, t, kind, mask, k0, c0) SELECT ${STAMP_SQL}, ${MARKER}, 0, max(? + ${clock}, coalesce(${last("mask + 1")}, 0)), ` +
       `coalesce(${last("k0")}, ${dropped}, 0) + 1, ? WHERE ${isOpen}`,
     args: [now, hashSchema(knownTables(sync.tables))],
   };

@@ -18,12 +18,18 @@ export const deviceStateDdl: readonly string[] = [
   body BLOB NOT NULL,
   PRIMARY KEY (tbl, row_key)
 ) WITHOUT ROWID`,
+  // Rule I3. What has left the queue stays in the log for a while: at (milliseconds since 1970) the transactions up to the
+  // marker at seq were known to be handled.
+  `CREATE TABLE IF NOT EXISTS _sync_sent (
+  seq INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL
+)`,
   // Rule R1: the pages of the round in progress, in order, as CBOR.
   `CREATE TABLE IF NOT EXISTS _sync_stage (
   n INTEGER PRIMARY KEY,
   body BLOB NOT NULL
 )`,
-  // Merged and rejected transactions until the app has dealt with them. id: the transaction's stamp, which names it on this
+  // Merged, rejected and lost transactions until the app has dealt with them. id: the transaction's stamp, which names it on this
   // device for good. body: the outcome and the operations as they were written, as CBOR. told: 1 once a listener was told.
   `CREATE TABLE IF NOT EXISTS _sync_outcomes (
   n INTEGER PRIMARY KEY,

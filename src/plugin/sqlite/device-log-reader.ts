@@ -1,7 +1,7 @@
 /**
  * Reads, closes and drops the transactions of a device's log. A transaction is the entries before a marker; the marker has its
  * number, stamp, time and the hash of the schema it was written with. Numbers rise by one and are never used twice: the
- * last one dropped is remembered.
+ * last one that left the queue is remembered. What left it stays in the log for a while (`kept-transactions.ts`).
  *
  * @module
  */
@@ -13,9 +13,10 @@ import { all, first, run, type Core } from "../core.ts";
 import { knownTables } from "../known-tables.ts";
 import { isChanged, type Layout } from "../layouts.ts";
 import { readMeta, writeMeta } from "../meta.ts";
-import { EVICT, LOG, MARKER, STAMP_SQL, kindNames, metaKeys } from "../names.ts";
+import { EVICT, LOG, MARKER, META, STAMP_SQL, kindNames, markerKinds, metaKeys } from "../names.ts";
 import type { SyncDatabase } from "../sync-database.ts";
 import type { SyncColumn, SyncTable } from "../table.ts";
+import { readClockOffset } from "./device-clock.ts";
 import { layoutOf } from "./oplog-reader.ts";
 
 /** One change of one row. */
@@ -30,6 +31,16 @@ export interface DeviceEntry {
   readonly values: readonly Value[];
   /** Old values; empty for an insert. */
   readonly before: readonly Value[];
+  /** The same of columns that a migration has taken away since; absent for none. */
+  readonly gone?: readonly GoneValue[];
+}
+
+/** What an entry says about a column that is not there any more. */
+export interface GoneValue {
+  /** The name in SQL. */
+  readonly name: string;
+  readonly value: Value;
+  readonly before: Value;
 }
 
 /** One transaction of the queue. */
@@ -42,6 +53,9 @@ export interface DeviceTransaction {
   /** The stretch of the log that it covers; `lastSeq` is its marker. */
   readonly firstSeq: number;
   readonly lastSeq: number;
+  /** Whether it was rejected, and has come back since (I3): its number is to be handled again, and nothing else. */
+  readonly isVoid: boolean;
+  /** None where it is void. */
   readonly entries: readonly DeviceEntry[];
 }
 
@@ -59,7 +73,7 @@ export function* closeDeviceTransaction(sync: SyncDatabase): Core<boolean> {
   if (last === undefined || last[0] === MARKER) return false;
   const before = yield* lastMarker();
   yield* run(`INSERT INTO ${LOG}(stamp, t, kind, mask, k0, c0) VALUES (${STAMP_SQL}, ${MARKER}, 0, ?, ?, ?)`, [
-    hlcNow(before.hlc, sync.now()),
+    hlcNow(before.hlc, sync.now() + before.clock),
     before.number + 1,
     hashSchema(knownTables(sync.tables)),
   ]);
@@ -81,17 +95,19 @@ export function* lastTransaction(): Core<TxRef> {
 
 /** How many closed transactions are in the queue. */
 export function* pendingCount(): Core<number> {
+  const { number, seq } = yield* readDropped();
   return Number(
-    (yield* first(`SELECT count(*) FROM ${LOG} WHERE t = ${MARKER} AND k0 > ?`, [
-      (yield* readDropped()).number,
-    ]))?.[0] ?? 0,
+    (yield* first(`SELECT count(*) FROM ${LOG} WHERE t = ${MARKER} AND k0 > ? AND seq > ?`, [number, seq]))?.[0] ?? 0,
   );
 }
 
-/** Reads closed transactions with a number above `after`, oldest first, whole, at most `limit` of them. */
+/**
+ * Reads closed transactions with a number above `after`, oldest first, whole, at most `limit` of them. `rejected`: what those
+ * had written that are void, too.
+ */
 export function* readTransactions(
   sync: SyncDatabase,
-  { after, limit }: { readonly after: number; readonly limit: number },
+  { after, limit, rejected = false }: { readonly after: number; readonly limit: number; readonly rejected?: boolean },
 ): Core<readonly DeviceTransaction[]> {
   const transactions: DeviceTransaction[] = [];
   const width = logWidth(sync);
@@ -105,13 +121,18 @@ export function* readTransactions(
     ...Array.from({ length: width.rest }, (_, i) => `c${i}`),
     ...Array.from({ length: width.rest }, (_, i) => `o${i}`),
   ].join(", ");
-  // From the front, where `after` mostly lies: dropped transactions are gone from there.
-  const next = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND k0 > ? ORDER BY seq LIMIT 1`, [after]);
+  // From the queue's front, where `after` mostly lies.
+  const dropped = yield* readDropped();
+  const from = after >= dropped.number ? dropped.seq : 0;
+  const next = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND k0 > ? AND seq > ? ORDER BY seq LIMIT 1`, [
+    after,
+    from,
+  ]);
   if (next === undefined) return transactions;
   const start = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND seq < ? ORDER BY seq DESC LIMIT 1`, [
     next[0] ?? null,
   ]);
-  let position = Number(start?.[0] ?? 0);
+  let position = Math.max(Number(start?.[0] ?? 0), from);
   // A few transactions are not worth reading a whole stretch of the queue.
   const size = Math.min(chunk, Math.max(16, limit * 4));
   let entries: DeviceEntry[] = [];
@@ -129,6 +150,7 @@ export function* readTransactions(
         continue;
       }
       const schema = row[5 + width.keys];
+      const isVoid = row[3] === markerKinds.rejected;
       transactions.push({
         number: Number(row[5]),
         stamp: Number(row[1]),
@@ -136,7 +158,8 @@ export function* readTransactions(
         schema: typeof schema === "string" ? schema : "",
         firstSeq: entries.length === 0 ? seq : firstSeq,
         lastSeq: seq,
-        entries,
+        isVoid,
+        entries: isVoid && !rejected ? [] : entries,
       });
       entries = [];
       if (transactions.length === limit) return transactions;
@@ -145,29 +168,31 @@ export function* readTransactions(
   }
 }
 
-/** Drops the transactions up to a number from the queue. In a write transaction. */
-export function* dropTransactions(upTo: number): Core<void> {
-  const marker = yield* first(
-    `SELECT seq, k0, stamp FROM ${LOG} WHERE t = ${MARKER} AND k0 <= ? ORDER BY seq DESC LIMIT 1`,
-    [upTo],
-  );
-  if (marker === undefined) return;
-  const [seq, number, stamp] = marker;
-  yield* writeMeta(metaKeys.dropped, JSON.stringify([number, stamp]));
-  // The newest row of the log stays, or its seq would be given again.
-  yield* run(`DELETE FROM ${LOG} WHERE seq <= ? AND seq < (SELECT max(seq) FROM ${LOG})`, [seq ?? null]);
+/** Where the queue begins: the last transaction that left it, and its place in the log. */
+export interface Dropped extends TxRef {
+  readonly seq: number;
 }
 
-function* readDropped(): Core<TxRef> {
+/** Reads where the queue begins. */
+export function* readDropped(): Core<Dropped> {
   const value = yield* readMeta(metaKeys.dropped);
-  const [number, stamp] = typeof value === "string" ? (JSON.parse(value) as readonly number[]) : [];
-  return { number: number ?? 0, stamp: stamp ?? 0 };
+  const [number, stamp, seq] = typeof value === "string" ? (JSON.parse(value) as readonly number[]) : [];
+  return { number: number ?? 0, stamp: stamp ?? 0, seq: seq ?? 0 };
 }
 
-function* lastMarker(): Core<TxRef & { readonly hlc: number }> {
-  const row = yield* first(`SELECT k0, stamp, mask FROM ${LOG} WHERE t = ${MARKER} ORDER BY seq DESC LIMIT 1`);
-  if (row !== undefined) return { number: Number(row[0]), stamp: Number(row[1]), hlc: Number(row[2]) };
-  return { ...(yield* readDropped()), hlc: 0 };
+/** Moves the queue's front. */
+export function* writeDropped({ number, stamp, seq }: Dropped): Core<void> {
+  yield* writeMeta(metaKeys.dropped, JSON.stringify([number, stamp, seq]));
+}
+
+function* lastMarker(): Core<TxRef & { readonly hlc: number; readonly clock: number }> {
+  const row = yield* first(
+    `SELECT k0, stamp, mask, (SELECT v FROM ${META} WHERE k = ?) FROM ${LOG} WHERE t = ${MARKER} ORDER BY seq DESC LIMIT 1`,
+    [metaKeys.clock],
+  );
+  if (row !== undefined)
+    return { number: Number(row[0]), stamp: Number(row[1]), hlc: Number(row[2]), clock: Number(row[3] ?? 0) };
+  return { ...(yield* readDropped()), hlc: 0, clock: (yield* readClockOffset()) ?? 0 };
 }
 
 interface LogWidth {
@@ -200,7 +225,7 @@ function readEntry(seq: number, row: readonly Value[], layout: Layout, width: Lo
     }
     return values;
   };
-  return {
+  const entry: DeviceEntry = {
     seq,
     table,
     kind,
@@ -209,4 +234,11 @@ function readEntry(seq: number, row: readonly Value[], layout: Layout, width: Lo
     values: kind === "delete" ? none : image(at),
     before: kind === "insert" ? none : image(at + width.rest),
   };
+  if (layout.all.length === layout.rest.length) return entry;
+  const gone = layout.rest.flatMap((column, i): readonly GoneValue[] =>
+    column === undefined && (kind !== "update" || isChanged(mask, i))
+      ? [{ name: layout.restNames[i] ?? "", value: row[at + i] ?? null, before: row[at + width.rest + i] ?? null }]
+      : [],
+  );
+  return gone.length === 0 ? entry : { ...entry, gone };
 }

@@ -30,6 +30,7 @@ import { readLiveTable, type LiveTable } from "./live-table.ts";
 import { deviceStateDdl } from "./device-ddl.ts";
 import { identifier } from "./quote.ts";
 import type { Safeguards } from "./safeguards.ts";
+import { schemaWork } from "./schema-work.ts";
 import { serverStateDdl } from "./server-ddl.ts";
 import type { TriggerContext } from "./trigger-parts.ts";
 
@@ -167,12 +168,14 @@ export function* inspect(
     role === "server" &&
     before !== undefined &&
     options.isLifted !== true &&
-    missing.some((table) => known.has(table.table.name))
+    missing.some(({ table }) => known.has(table.name) && options.compared?.has(table.name) !== true)
   ) {
     // Rows may have changed, gone or left their scopes unseen, and so may whatever inherits from them.
     does(`INSERT INTO ${LOG}(stamp, t, kind, mask) VALUES (${STAMP_SQL}, ${MARKER}, 0, ?)`, [hlcNow(0, options.now)]);
     does(`INSERT OR REPLACE INTO ${META}(k, v) SELECT ?, max(seq) FROM ${LOG}`, [metaKeys.declaredSince]);
   }
+  if (role === "device")
+    work.push(...(yield* schemaWork(options.tables, meta, { isUpgrade: before === "device", now: options.now })));
   if (role === "device" && before !== "device") {
     for (const table of writeOrder([...live.values()])) does(logWholeTable(table, numbers.get(table.table) ?? 0));
     // Rows that were there before the device was one are its first transaction; if there were none, there is no marker.

@@ -111,20 +111,44 @@ export interface Turns {
   take(): Promise<() => void>;
 }
 
+/** The writer that came last to a file. */
+interface Queue {
+  last: Promise<void> | undefined;
+}
+
+/** The queues of this process by file, shared by all copies of this package: hot reload makes several. */
+const queuesSymbol = Symbol.for("drizzle-sync.libsql.writers");
+
 /**
- * Lets writers of one client wait for each other. libSQL does not wait for a lock: without this, two transactions of one
- * process would fail each other, and a connection that met a lock cannot commit until its failed statement has been
- * collected as garbage.
+ * Lets writers to one file wait for each other, also those of other clients in this process. libSQL does not wait for a
+ * lock, and where SQLite does, it halts the process, the writer that it waits for included: without this, two transactions
+ * of one process would fail each other, and a connection that met a lock cannot commit until its failed statement has
+ * been collected as garbage.
  */
 export function createTurns(client: LibsqlClient): Turns {
-  let last: Promise<void> | undefined;
-  // Other processes' locks SQLite can wait for; libSQL has that off unless its client was given a `timeout`.
-  const first = async (): Promise<void> => void (await client.execute(`PRAGMA busy_timeout = ${waitForWriterMs}`));
+  let opening: Promise<Queue> | undefined;
+  const open = async (): Promise<Queue> => {
+    // Other processes' locks SQLite can wait for; libSQL has that off unless its client was given a `timeout`.
+    await client.execute(`PRAGMA busy_timeout = ${waitForWriterMs}`);
+    const { rows } = await client.execute("SELECT file FROM pragma_database_list WHERE name = 'main'");
+    const file = rows[0]?.[0];
+    return typeof file === "string" && file !== "" ? queueOf(file) : { last: undefined };
+  };
+  const queued = async (): Promise<Queue> => {
+    opening ??= open();
+    try {
+      return await opening;
+    } catch (error) {
+      opening = undefined;
+      throw error;
+    }
+  };
   return {
     async take() {
-      const before = last ?? first();
+      const queue = await queued();
+      const before = queue.last;
       let done = (): void => {};
-      last = new Promise((resolve) => {
+      queue.last = new Promise((resolve) => {
         done = resolve;
       });
       let timer: ReturnType<typeof setTimeout> | undefined;
@@ -137,6 +161,16 @@ export function createTurns(client: LibsqlClient): Turns {
       return done;
     },
   };
+}
+
+function queueOf(file: string): Queue {
+  const holder = globalThis as { [queuesSymbol]?: Map<string, Queue> };
+  const queues = (holder[queuesSymbol] ??= new Map<string, Queue>());
+  const known = queues.get(file);
+  if (known !== undefined) return known;
+  const queue: Queue = { last: undefined };
+  queues.set(file, queue);
+  return queue;
 }
 
 /** Statements on a client or on a transaction. */

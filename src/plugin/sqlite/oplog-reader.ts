@@ -59,6 +59,15 @@ export function* readHorizon(): Core<Position> {
   return { seq: seq ?? 0, stamp: stamp ?? 0 };
 }
 
+/**
+ * The latest time of anything below the horizon (rule P11), on the hybrid logical clock; undefined while nothing has been
+ * trimmed.
+ */
+export function* readHorizonTime(): Core<number | undefined> {
+  const value = yield* readMeta(metaKeys.horizon);
+  return typeof value === "string" ? (JSON.parse(value) as readonly number[])[2] : undefined;
+}
+
 /** Whether a position is one that this log had (rule I2): not below the horizon, and with the stamp that stands there. */
 export function* vouches(position: Position): Core<boolean> {
   const horizon = yield* readHorizon();
@@ -129,7 +138,7 @@ export interface ChangedKey {
   readonly key: Key;
 }
 
-/** Reads which rows entries after a seq speak of. For both roles. */
+/** Reads which rows entries after a seq speak of, as far as they have not been trimmed. For both roles. */
 export function* readChangedKeys(sync: SyncDatabase, after: number, limit: number): Core<readonly ChangedKey[]> {
   const changed: ChangedKey[] = [];
   const rows = yield* all(
@@ -145,17 +154,25 @@ export function* readChangedKeys(sync: SyncDatabase, after: number, limit: numbe
   return changed;
 }
 
-/** The keys of the tables that have entries after a seq; undefined when there are more than `limit` entries. */
+/**
+ * The keys of the tables that have entries after a seq; undefined when there are more than `limit` entries, or some of them
+ * have been trimmed.
+ */
 export function* tablesSince(sync: SyncDatabase, after: number, limit: number): Core<ReadonlySet<string> | undefined> {
-  const rows = yield* all(`SELECT t FROM ${LOG} WHERE seq > ? ORDER BY seq LIMIT ?`, [after, limit]);
-  if (rows.length >= limit) return undefined;
+  const rows = yield* all(`SELECT seq, t FROM ${LOG} WHERE seq > ? ORDER BY seq LIMIT ?`, [after, limit]);
+  if (rows.length >= limit || (yield* isTrimmed(after, rows))) return undefined;
   const keys = new Set<string>();
-  for (const number of new Set(rows.map(([t]) => Number(t)))) {
+  for (const number of new Set(rows.map(([, t]) => Number(t)))) {
     if (number === MARKER) continue;
     const table = (yield* layoutOf(sync, number))?.table;
     if (table !== undefined) keys.add(table.key);
   }
   return keys;
+}
+
+/** Whether entries after a seq are gone. Where the next one follows at once, nothing is asked. */
+function* isTrimmed(after: number, next: Rows): Core<boolean> {
+  return Number(next[0]?.[0]) !== after + 1 && after < (yield* readHorizon()).seq;
 }
 
 /**
@@ -203,7 +220,10 @@ export function* indexTail(sync: SyncDatabase, maxRows: number): Core<number> {
   return Number(end[1]);
 }
 
-/** When columns of a row were last written, as far as the log reaches (rule P11). */
+/**
+ * When columns of a row were last written (rule P11). Of what was trimmed, the time of the horizon: it was no later. Columns
+ * that were last written before the log began are missing.
+ */
 export function* lastWriteHlc(
   sync: SyncDatabase,
   table: SyncTable,
@@ -216,10 +236,11 @@ export function* lastWriteHlc(
     .map((layout) => layout.number);
   const wanted = new Set(columns.map((column) => column.key));
   const at = key.map((_, i) => `k${i} = ?`).join(" AND ");
-  for (let before = Number.MAX_SAFE_INTEGER; wanted.size > 0;) {
+  // Mostly found at once; a row that was changed a million times since is not read 32 entries at a time.
+  for (let before = Number.MAX_SAFE_INTEGER, limit = 32; wanted.size > 0; limit = Math.min(limit * 4, 8192)) {
     const rows = yield* all(
-      `SELECT seq, t, kind, mask FROM ${LOG} WHERE t IN (${numbers.join(", ")}) AND ${at} AND seq < ? ORDER BY seq DESC LIMIT 32`,
-      [...key, before],
+      `SELECT seq, t, kind, mask FROM ${LOG} WHERE t IN (${numbers.join(", ")}) AND ${at} AND seq < ? ORDER BY seq DESC LIMIT ?`,
+      [...key, before, limit],
     );
     for (const [seq, number, kind, mask] of rows) {
       const layout = yield* layoutOf(sync, Number(number));
@@ -231,9 +252,11 @@ export function* lastWriteHlc(
       const time = yield* timeOf(sync, Number(seq));
       for (const column of found) times.set(column, time);
     }
-    if (rows.length < 32) break;
+    if (rows.length < limit) break;
     before = lastSeq(rows);
   }
+  const horizonTime = wanted.size === 0 ? undefined : yield* readHorizonTime();
+  if (horizonTime !== undefined) for (const column of wanted) times.set(column, horizonTime);
   return times;
 }
 

@@ -66,6 +66,12 @@ export function* readSnapshotRows(sync: SyncDatabase, table: SyncTable, range: S
   return yield* walkScopes(table, range, valuesSql(table, range.columns).join(", "));
 }
 
+/** The same with the text of their scopes after the last value. */
+export function* readScopedRows(sync: SyncDatabase, table: SyncTable, range: SnapshotRange): Core<Rows> {
+  void sync;
+  return yield* walkScopes(table, range, selected(table, range.columns));
+}
+
 /**
  * Where many rows of a stretch of keys are wanted, walking along the key and looking at each row is fastest; where few are,
  * an index on the scope finds them all, to be sorted for each page anew. Which it is shows on the way.

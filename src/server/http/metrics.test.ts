@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { get, post } from "../../testing/http-calls.ts";
 import { pullRequest } from "../../testing/sample-messages.ts";
 import { scriptedRouter } from "../../testing/scripted-service.ts";
+import { countTrimmed, showHorizon } from "../retention-totals.ts";
 import { createSyncHandler } from "./handler.ts";
 import type { MetricsOptions } from "./metrics.ts";
 
@@ -41,6 +42,24 @@ describe("metrics", () => {
     await handlerWith({ registry })(post("/v1/pull", pullRequest));
     await handlerWith({ registry })(post("/v1/pull", pullRequest));
     expect(await registry.metrics()).toMatch(/_count\{endpoint="pull",method="POST",status="200"\} 2/);
+  });
+
+  test("tell what was trimmed, and how far back the shortest log reaches", async () => {
+    const handler = handlerWith(true);
+    const read = async (name: string): Promise<number> => {
+      const text = await (await handler(get("/metrics"))).text();
+      return Number(new RegExp(`^${name} (\\S+)$`, "m").exec(text)?.[1]);
+    };
+    const before = await read("drizzle_sync_log_trimmed_total");
+    countTrimmed(7);
+    expect(await read("drizzle_sync_log_trimmed_total")).toBe(before + 7);
+    const shown = [
+      showHorizon({ since: Date.now() - 60_000 }),
+      showHorizon({ since: Date.now() - 9_000_000 }),
+      showHorizon({}),
+    ];
+    expect(await read("drizzle_sync_log_horizon_age_seconds")).toBeCloseTo(60, 0);
+    expect(shown).toHaveLength(3);
   });
 
   test("are for those alone whom the app lets read them", async () => {

@@ -6,6 +6,7 @@
  */
 
 import { SyncError } from "../../protocol/errors.ts";
+import { readRetentionTotals } from "../retention-totals.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** What is used of prom-client's registry. */
@@ -44,9 +45,15 @@ export interface Metrics {
 
 interface Counter {
   inc(labels: Readonly<Record<string, string>>, by?: number): void;
+  reset(): void;
 }
 interface Gauge {
   inc(by: number): void;
+  set(value: number): void;
+}
+/** A metric that is asked for its value when it is read. */
+interface Asked<T> {
+  readonly collect?: (this: T) => void;
 }
 interface Histogram {
   observe(labels: Readonly<Record<string, string>>, value: number): void;
@@ -60,8 +67,8 @@ interface MetricConfiguration {
 }
 /** What is used of prom-client, whose types an app that has no metrics need not install. */
 interface PromClient {
-  readonly Counter: new (configuration: MetricConfiguration) => Counter;
-  readonly Gauge: new (configuration: MetricConfiguration) => Gauge;
+  readonly Counter: new (configuration: MetricConfiguration & Asked<Counter>) => Counter;
+  readonly Gauge: new (configuration: MetricConfiguration & Asked<Gauge>) => Gauge;
   readonly Histogram: new (configuration: MetricConfiguration) => Histogram;
   readonly Registry: new () => MetricsRegistry;
 }
@@ -91,6 +98,32 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
   const streams = once(
     "drizzle_sync_open_streams",
     () => new client.Gauge({ name: "drizzle_sync_open_streams", help: "Open live streams.", registers: [registry] }),
+  );
+  once(
+    "drizzle_sync_log_trimmed_total",
+    () =>
+      new client.Counter({
+        name: "drizzle_sync_log_trimmed_total",
+        help: "Entries that were trimmed from the log by this process.",
+        registers: [registry],
+        collect() {
+          this.reset();
+          this.inc({}, readRetentionTotals(Date.now()).trimmed);
+        },
+      }),
+  );
+  once(
+    "drizzle_sync_log_horizon_age_seconds",
+    () =>
+      new client.Gauge({
+        name: "drizzle_sync_log_horizon_age_seconds",
+        help: "How long a device may have been away without fetching its rows anew; the shortest of the databases served.",
+        registers: [registry],
+        collect() {
+          const { horizonAgeMs } = readRetentionTotals(Date.now());
+          this.set(horizonAgeMs === undefined ? Number.NaN : horizonAgeMs / 1000);
+        },
+      }),
   );
   return {
     count({ endpoint, method, status, ms, bytesIn, bytesOut }) {

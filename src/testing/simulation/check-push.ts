@@ -16,28 +16,39 @@ const uniqueColumns = new Set(["title", "note", "body", "role"]);
 /** Columns that the server sets beside what a device asked for. */
 const serverColumns = new Set(["owner", "ref", "secret"]);
 
-/** What is asked of the device that pushed. */
-export interface Writer {
-  readonly name: string;
-  readonly subject: string;
-  /** The scopes that its subject may write now. */
-  readonly writable: ReadonlySet<string>;
-  /** The transaction that the device had under this number when it was pushed. */
-  transaction(number: number): LocalTransaction | undefined;
-  /** The step in which this device first showed a value, if it ever did. */
-  seenAt(id: string, column: string, value: string): number | undefined;
+/** What is asked about those who pushed. */
+export interface Writers {
+  /** The transaction with this stamp; undefined when nobody wrote it. */
+  transaction(stamp: number): LocalTransaction | undefined;
+  /** The scopes that a subject may write now. */
+  writable(subject: string): ReadonlySet<string>;
 }
 
-export function checkPush(commit: Commit, writer: Writer): void {
+/** A transaction's writer, for one commit. */
+interface Writer {
+  readonly name: string;
+  readonly subject: string;
+  readonly writable: ReadonlySet<string>;
+}
+
+export function checkPush(commit: Commit, writers: Writers): void {
   const { handled, before, after } = commit;
   if (handled === undefined) return;
   const transactions: LocalTransaction[] = [];
-  for (let number = handled.from + 1; number <= handled.to; number++) {
-    const transaction = writer.transaction(number);
+  for (const { stamp, isEmpty } of handled.sent) {
+    if (isEmpty) continue;
+    const transaction = writers.transaction(stamp);
     if (transaction === undefined)
-      throw new Violation("P3", `The server handled transaction ${number} of ${writer.name}, which it never wrote.`);
+      throw new Violation("P3", `The server handled transaction ${stamp} of ${handled.deviceId}, which nobody wrote.`);
     transactions.push(transaction);
   }
+  const [first] = transactions;
+  if (first === undefined) {
+    if (difference(before, after).length > 0)
+      throw new Violation("P3", `Empty transactions of ${handled.deviceId} changed rows.`);
+    return;
+  }
+  const writer: Writer = { name: first.device, subject: first.subject, writable: writers.writable(first.subject) };
   const statusOf = ({ number }: LocalTransaction): "applied" | "merged" | "rejected" =>
     handled.outcomes.get(number)?.status ?? "applied";
 
@@ -53,9 +64,9 @@ export function checkPush(commit: Commit, writer: Writer): void {
   const follows = (id: string): boolean => hangsFromDeleted(before, transactions, id);
 
   checkReadOnly(writer, before, after);
-  for (const [id, writers] of touching) {
-    if (writers.some((transaction) => statusOf(transaction) !== "rejected")) checkRights(writer, id, before, after);
-    const alone = writers.length === 1 ? writers[0] : undefined;
+  for (const [id, touchers] of touching) {
+    if (touchers.some((transaction) => statusOf(transaction) !== "rejected")) checkRights(writer, id, before, after);
+    const alone = touchers.length === 1 ? touchers[0] : undefined;
     if (alone !== undefined && !follows(id)) {
       if (statusOf(alone) === "applied") checkApplied(writer.name, alone, id, before, after);
       if (statusOf(alone) === "rejected") checkUntouched(writer.name, alone, id, commit, transactions);
@@ -63,7 +74,7 @@ export function checkPush(commit: Commit, writer: Writer): void {
     checkSeen(
       writer,
       id,
-      writers.filter((transaction) => statusOf(transaction) !== "rejected"),
+      touchers.filter((transaction) => statusOf(transaction) !== "rejected"),
       before,
       after,
       statusOf,
@@ -180,7 +191,7 @@ function checkSeen(
     // Merged: the resolver decided, and both versions were kept.
     if (cause === undefined || statusOf(cause) !== "applied") continue;
     if (follows(id)) continue;
-    const seen = writer.seenAt(id, column, value);
+    const seen = cause.seenAt(id, column, value);
     if (seen !== undefined && seen <= cause.step) continue;
     throw new Violation(
       "promise 3",

@@ -4,7 +4,7 @@
 
 import { expect, test } from "vitest";
 import { createVirtualClock } from "../virtual-clock.ts";
-import { checkPush, type Writer } from "./check-push.ts";
+import { checkPush, type Writers } from "./check-push.ts";
 import { startDevice, type DeviceNode } from "./device-node.ts";
 import type { LocalTransaction } from "./local-transaction.ts";
 import { makePlan, type Circumstances } from "./plan.ts";
@@ -38,6 +38,8 @@ async function scene(): Promise<Scene> {
     transport: server.transport("ann"),
     clock,
     witness: server.witness,
+    mishaps: { restores: 0, forgotten: 0, copies: 0 },
+    library: new Map(),
     step: () => 1,
   });
   await device.client.sync();
@@ -89,24 +91,30 @@ const row = (title: string, cells: object = {}): Row => ({
   cells: { id: "t1", list: "red", assignee: null, title, owner: null, ...cells },
 });
 const state = (...rows: Row[]): State => new Map(rows.map((each) => [`todos/${String(each.cells["id"])}`, each]));
-const written: LocalTransaction = {
+const change = {
+  id: "todos/t1",
+  table: "todos",
+  kind: "update",
+  cells: { title: "v9" },
+  before: row("v1").cells,
+} as const;
+const written = (seenAt?: number): LocalTransaction => ({
   stamp: 5,
   number: 1,
   step: 3,
-  changes: [{ id: "todos/t1", table: "todos", kind: "update", cells: { title: "v9" }, before: row("v1").cells }],
-};
+  changes: [change],
+  device: "ann's device",
+  subject: "ann",
+  seenAt: () => seenAt,
+});
 const handled = (before: State, after: State) => ({
-  seq: 9,
   before,
   after,
-  handled: { deviceId: "d", from: 0, to: 1, outcomes: new Map() },
+  handled: { deviceId: "d", from: 0, to: 1, sent: [{ number: 1, stamp: 5, isEmpty: false }], outcomes: new Map() },
 });
-const writer = (seenAt?: number): Writer => ({
-  name: "ann's device",
-  subject: "ann",
-  writable: new Set(["list:red"]),
-  transaction: () => written,
-  seenAt: () => seenAt,
+const writer = (seenAt?: number): Writers => ({
+  transaction: () => written(seenAt),
+  writable: () => new Set(["list:red"]),
 });
 
 test("promise 2: a transaction that counts as applied, but is not there, is noticed", () => {

@@ -25,7 +25,20 @@ export const stepKinds = [
   "rights",
   "hold",
   "discard",
+  "retry",
+  "give-up",
   "reset",
+  "verify",
+  "reopen",
+  "sign-out",
+  "clock",
+  "upgrade",
+  "trim",
+  "backup",
+  "restore",
+  "copy-device",
+  "backup-device",
+  "restore-device",
   "device-crash",
   "device-crash-inside",
   "server-crash-inside",
@@ -52,10 +65,16 @@ export interface Circumstances {
   readonly bytes: boolean;
   /** Devices, by their index, that sync what they hold alone. */
   readonly onDemand: readonly number[];
-  /** Chance that a server's write is raw SQL, and that it bypasses the wrapper. */
-  readonly rawShare: number;
+  /** Devices, by their index, that begin with the app's first version. */
+  readonly old: readonly number[];
+  /** The share of calls that wait until they are released: rounds of several pages meet what happens between them. */
+  readonly slow: number;
   /** How far the devices' clocks are off, in milliseconds. */
   readonly skews: readonly number[];
+  /** How long devices keep what the server has handled, in milliseconds. */
+  readonly keepSentMs: number;
+  /** The share of pulls that ask for checksums. */
+  readonly verifyRate: number;
 }
 
 export interface Plan {
@@ -65,44 +84,83 @@ export interface Plan {
 }
 
 const weights: Readonly<Record<StepKind, number>> = {
-  "device-write": 30,
-  "server-write": 11,
-  sync: 22,
-  start: 3,
-  pause: 2,
-  fault: 9,
-  cut: 2,
-  late: 3,
-  release: 5,
-  cable: 2,
-  time: 7,
-  rights: 5,
-  hold: 3,
-  discard: 1,
-  reset: 1,
-  "device-crash": 2,
-  "device-crash-inside": 3,
-  "server-crash-inside": 1,
-  "server-restart": 1,
+  "device-write": 60,
+  "server-write": 22,
+  sync: 44,
+  start: 6,
+  pause: 4,
+  fault: 18,
+  cut: 4,
+  late: 6,
+  release: 10,
+  cable: 4,
+  time: 14,
+  rights: 10,
+  hold: 10,
+  discard: 2,
+  retry: 6,
+  "give-up": 3,
+  reset: 2,
+  verify: 3,
+  reopen: 2,
+  "sign-out": 3,
+  clock: 3,
+  upgrade: 8,
+  trim: 6,
+  backup: 4,
+  restore: 3,
+  "copy-device": 2,
+  "backup-device": 4,
+  "restore-device": 3,
+  "device-crash": 4,
+  "device-crash-inside": 6,
+  "server-crash-inside": 2,
+  "server-restart": 2,
 };
 
+/** Steps that happen in some runs only, and in how many of them: they loosen what the oracles may ask for. */
+const features: readonly { readonly share: number; readonly kinds: readonly StepKind[] }[] = [
+  { share: 0.25, kinds: ["backup", "restore"] },
+  { share: 0.12, kinds: ["copy-device"] },
+  { share: 0.12, kinds: ["backup-device", "restore-device"] },
+  { share: 0.4, kinds: ["trim"] },
+  { share: 0.3, kinds: ["sign-out"] },
+  { share: 0.4, kinds: ["clock"] },
+];
+
+const oneDay = 86_400_000;
+
 /** The plan of a seed. */
-export function makePlan(seed: number, length = 90): Plan {
+export function makePlan(seed: number): Plan {
   const random = createRandom(seed);
   const devices = random.pick([2, 2, 3]);
   const indexes = Array.from({ length: devices }, (_, i) => i);
+  const onDemand = random.chance(0.4) ? random.some(indexes, 0.5) : [];
+  const old = random.chance(0.3) ? random.some(indexes, 0.6) : [];
   const circumstances: Circumstances = {
     policy: random.pick(policies),
     devices,
-    pageRows: random.pick([1, 2, 3, 5, 1000]),
+    pageRows: random.pick([1, 3, 6, 1000, 1000]),
     pushTransactions: random.pick([1, 2, 100]),
     live: random.pick(["pages", "pages", "pages", "pokes", "none"]),
-    bytes: random.chance(0.4),
-    onDemand: random.chance(0.4) ? random.some(indexes, 0.5) : [],
-    rawShare: random.pick([0, 0.3, 0.7]),
+    bytes: random.chance(0.3),
+    onDemand,
+    old,
+    slow: random.pick([0, 0, 0.3, 0.6]),
     skews: indexes.map(() => (random.chance(0.3) ? random.int(600_000) - 300_000 : 0)),
+    keepSentMs: random.pick([7 * oneDay, 7 * oneDay, 60_000, 0]),
+    verifyRate: random.pick([0, 0, 0.3]),
   };
-  const lottery = stepKinds.flatMap((kind) => Array.from({ length: weights[kind] }, () => kind));
+  const absent = new Set<StepKind>();
+  if (onDemand.length === 0) absent.add("hold");
+  if (old.length === 0) absent.add("upgrade");
+  for (const { share, kinds } of features) if (!random.chance(share)) for (const kind of kinds) absent.add(kind);
+  const lottery = stepKinds
+    .filter((kind) => !absent.has(kind))
+    .flatMap((kind) => Array.from({ length: weights[kind] }, () => kind));
+  // What waits is released sooner or later, or nothing would ever happen.
+  if (circumstances.slow > 0) lottery.push(...Array.from({ length: 60 }, () => "release" as const));
+  const length = random.pick([30, 60, 60, 90]);
   const steps = Array.from({ length }, (): Step => ({ kind: random.pick(lottery), seed: random.int(2 ** 31) }));
   return { seed, circumstances, steps };
 }

@@ -9,7 +9,7 @@
 
 import { index, integer, primaryKey, sqliteTable, text, type AnySQLiteColumn } from "drizzle-orm/sqlite-core";
 import { defineSync } from "../../plugin/define-sync.ts";
-import { clientWins, custom, lastWriteWins, mergeFields, serverWins } from "../../protocol/conflict.ts";
+import { clientWins, composite, custom, lastWriteWins, mergeFields, serverWins } from "../../protocol/conflict.ts";
 
 export const todos = sqliteTable("todos", {
   id: text().primaryKey(),
@@ -21,7 +21,7 @@ export const todos = sqliteTable("todos", {
   rank: integer(),
   owner: text(),
   secret: text(),
-  ref: text("ref_id").references((): AnySQLiteColumn => todos.id, { onDelete: "set null" }),
+  ref: text("ref_id").references((): AnySQLiteColumn => todos.id, { onDelete: "set null", onUpdate: "cascade" }),
 });
 
 export const comments = sqliteTable(
@@ -30,7 +30,7 @@ export const comments = sqliteTable(
     id: text().primaryKey(),
     todoId: text("todo_id")
       .notNull()
-      .references(() => todos.id, { onDelete: "cascade" }),
+      .references(() => todos.id, { onDelete: "cascade", onUpdate: "cascade" }),
     body: text(),
   },
   (table) => [index("comments_todo").on(table.todoId)],
@@ -42,7 +42,7 @@ export const replies = sqliteTable(
     id: text().primaryKey(),
     commentId: text("comment_id")
       .notNull()
-      .references(() => comments.id, { onDelete: "cascade" }),
+      .references(() => comments.id, { onDelete: "cascade", onUpdate: "cascade" }),
     body: text(),
   },
   (table) => [index("replies_comment").on(table.commentId)],
@@ -65,23 +65,69 @@ export const grants = sqliteTable(
 
 export const schema = { todos, comments, replies, members, notices, grants };
 
-export const ddl = `
+/** Version 1 of the app's tables had no `rank` and no `replies`; what is left is the same. */
+const oldTodos = sqliteTable("todos", {
+  id: text().primaryKey(),
+  list: text("list_name"),
+  assignee: text(),
+  code: text().unique(),
+  title: text(),
+  note: text("note_text"),
+  owner: text(),
+  secret: text(),
+  ref: text("ref_id").references((): AnySQLiteColumn => oldTodos.id, { onDelete: "set null", onUpdate: "cascade" }),
+});
+const oldComments = sqliteTable(
+  "comments",
+  {
+    id: text().primaryKey(),
+    todoId: text("todo_id")
+      .notNull()
+      .references(() => oldTodos.id, { onDelete: "cascade", onUpdate: "cascade" }),
+    body: text(),
+  },
+  (table) => [index("comments_todo").on(table.todoId)],
+);
+const oldSchema = { todos: oldTodos, comments: oldComments, members, notices, grants };
+
+/** Versions of the app's tables on devices; the server has the last one. */
+export type Version = 1 | 2;
+
+/** What a device's database of a version is made with. */
+export const schemaOf = (version: Version): Record<string, unknown> => (version === 1 ? oldSchema : schema);
+
+/** Whether a version has a table, or a column of it, under its wire name. */
+export const isKnown = (version: Version, table: TableName, column?: string): boolean =>
+  version === 2 || !(table === "replies" || (table === "todos" && column === "rank"));
+
+const ddl = `
 CREATE TABLE todos (id TEXT PRIMARY KEY NOT NULL, list_name TEXT, assignee TEXT, code TEXT, title TEXT, note_text TEXT,
-  rank INTEGER, owner TEXT, secret TEXT, ref_id TEXT REFERENCES todos (id) ON DELETE SET NULL);
+  rank INTEGER, owner TEXT, secret TEXT, ref_id TEXT REFERENCES todos (id) ON DELETE SET NULL ON UPDATE CASCADE);
 CREATE UNIQUE INDEX todos_code_unique ON todos (code);
 CREATE INDEX todos_list ON todos (list_name);
 CREATE INDEX todos_assignee ON todos (assignee);
-CREATE TABLE comments (id TEXT PRIMARY KEY NOT NULL, todo_id TEXT NOT NULL REFERENCES todos (id) ON DELETE CASCADE, body TEXT);
+CREATE TABLE comments (id TEXT PRIMARY KEY NOT NULL, todo_id TEXT NOT NULL REFERENCES todos (id) ON DELETE CASCADE ON UPDATE CASCADE, body TEXT);
 CREATE INDEX comments_todo ON comments (todo_id);
-CREATE TABLE replies (id TEXT PRIMARY KEY NOT NULL, comment_id TEXT NOT NULL REFERENCES comments (id) ON DELETE CASCADE, body TEXT);
+CREATE TABLE replies (id TEXT PRIMARY KEY NOT NULL, comment_id TEXT NOT NULL REFERENCES comments (id) ON DELETE CASCADE ON UPDATE CASCADE, body TEXT);
 CREATE INDEX replies_comment ON replies (comment_id);
 CREATE TABLE members (list TEXT NOT NULL, user_name TEXT NOT NULL, role TEXT, PRIMARY KEY (list, user_name));
 CREATE TABLE notices (id TEXT PRIMARY KEY NOT NULL, body TEXT);
 CREATE TABLE grants (subject TEXT NOT NULL, scope TEXT NOT NULL, read INTEGER NOT NULL, write INTEGER NOT NULL, PRIMARY KEY (subject, scope));
 `;
 
-export type Policy = "server" | "client" | "last" | "fields" | "custom";
-export const policies: readonly Policy[] = ["server", "client", "last", "fields", "custom"];
+/** The migration from version 1 to version 2. */
+export const migration = `
+ALTER TABLE todos ADD COLUMN rank INTEGER;
+CREATE TABLE replies (id TEXT PRIMARY KEY NOT NULL, comment_id TEXT NOT NULL REFERENCES comments (id) ON DELETE CASCADE ON UPDATE CASCADE, body TEXT);
+CREATE INDEX replies_comment ON replies (comment_id);
+`;
+
+/** Statements that make the tables of a version. */
+export const ddlOf = (version: Version): string =>
+  version === 2 ? ddl : `${ddl}DROP TABLE replies; ALTER TABLE todos DROP COLUMN rank;`;
+
+export type Policy = "server" | "client" | "last" | "fields" | "custom" | "mixed";
+export const policies: readonly Policy[] = ["server", "client", "last", "fields", "custom", "mixed"];
 
 function resolverOf(policy: Policy) {
   switch (policy) {
@@ -95,6 +141,13 @@ function resolverOf(policy: Policy) {
       return mergeFields({ note: clientWins() }, serverWins());
     case "custom":
       return custom(({ server, client }) => server ?? client);
+    case "mixed":
+      return composite({
+        insert: mergeFields({}, clientWins()),
+        update: mergeFields({ note: lastWriteWins(), body: clientWins() }, serverWins()),
+        delete: clientWins(),
+        unique: clientWins(),
+      });
   }
 }
 
@@ -102,19 +155,38 @@ function resolverOf(policy: Policy) {
 export function syncOfPolicy(policy: Policy) {
   const conflict = resolverOf(policy);
   return defineSync(schema, {
+    ...rulesOf(policy),
+    comments: { scopeFrom: "todoId", conflict },
+    replies: { scopeFrom: "commentId", conflict },
+  });
+}
+
+/** The definition of a device's app in a version. */
+export function deviceSyncOf(policy: Policy, version: Version): ReturnType<typeof syncOfPolicy> {
+  if (version === 2) return syncOfPolicy(policy);
+  const old = defineSync(oldSchema, {
+    ...rulesOf(policy),
+    comments: { scopeFrom: "todoId", conflict: resolverOf(policy) },
+  });
+  // Tables less: to those who open a database with it, a definition is a definition.
+  return old as unknown as ReturnType<typeof syncOfPolicy>;
+}
+
+function rulesOf(policy: Policy) {
+  const conflict = resolverOf(policy);
+  return {
     todos: {
       scope: { list: "list", assignee: "assignee" },
       exclude: ["secret"],
       readonly: ["owner"],
       conflict,
-      check: ({ after }) => (after?.title?.endsWith("!") ? "A title ends without an exclamation mark." : undefined),
+      check: ({ after }: { readonly after?: { readonly title: string | null } | null }) =>
+        after?.title?.endsWith("!") ? "A title ends without an exclamation mark." : undefined,
     },
-    comments: { scopeFrom: "todoId", conflict },
-    replies: { scopeFrom: "commentId", conflict },
     members: { scope: { list: "list" }, conflict },
     notices: { scope: "everyone", write: "server" },
     grants: { scope: { grantee: "subject" }, write: "server" },
-  });
+  } as const;
 }
 
 export type TableName = keyof typeof schema;

@@ -1,5 +1,5 @@
 /**
- * The simulated server: one database, one service over it, and what happens when its process dies.
+ * The simulated server: one database, one service over it, and what happens when its process dies or its backup is restored.
  *
  * @module
  */
@@ -7,7 +7,7 @@
 import { drizzle, type BetterSQLite3Database } from "drizzle-orm/better-sqlite3";
 import type { Transport } from "../../client/transport.ts";
 import { transact } from "../../plugin/core.ts";
-import { indexTail } from "../../plugin/oplog.ts";
+import { indexTail, trimLog } from "../../plugin/oplog.ts";
 import { syncOf } from "../../plugin/sync-database.ts";
 import { openSync } from "../../plugin/with-sync.ts";
 import { isSyncError, SyncError } from "../../protocol/errors.ts";
@@ -16,13 +16,16 @@ import type { PullAnswer } from "../../protocol/pull.ts";
 import { bindAssign } from "../../server/assign.ts";
 import { createSyncService, type SyncCaller, type SyncService } from "../../server/service.ts";
 import type { Clock } from "../../client/clock.ts";
-import { Crash, openCrashDatabase, reopen, type CrashDatabase } from "../crash-database.ts";
+import { Crash, reopen, type CrashDatabase } from "../crash-database.ts";
 import { inProcessTransport } from "../in-process-transport.ts";
-import { imageOf } from "./database-image.ts";
+import { readContents, writeContents, type Contents } from "./contents.ts";
+import { giveBack, openInstalled } from "./database-image.ts";
 import type { Circumstances } from "./plan.ts";
+import { createPushes } from "./pushes.ts";
 import { schema, syncOfPolicy } from "./schema.ts";
+import { readState } from "./state.ts";
 import { Violation } from "./violation.ts";
-import { createWitness, type Witness } from "./witness.ts";
+import { createWitness, type Testimony, type Witness } from "./witness.ts";
 
 export type Db = BetterSQLite3Database<typeof schema>;
 
@@ -38,10 +41,25 @@ export interface ServerNode {
   restart(): Promise<void>;
   /** What the process does from time to time: looks for others' commits, indexes its log. */
   upkeep(indexRows: number): void;
+  /** Removes old entries of the log, up to a seq, in one step. */
+  trim(upTo: number, rows: number): void;
+  /** Moves the server's clock. */
+  setClock(skewMs: number): void;
+  backup(): ServerBackup;
+  /** Puts a backup in the place of everything, under a new process. `forgets`: what it knew of devices is lost, too. */
+  restore(backup: ServerBackup, options: { readonly forgets: boolean }): Promise<void>;
   /** Errors that should not have happened. */
   readonly unexpected: unknown[];
   close(): void;
 }
+
+export interface ServerBackup {
+  readonly contents: Contents;
+  readonly testimony: Testimony;
+}
+
+/** Tables that hold what the server knows of devices. */
+const recordTables = ["_sync_devices", "_sync_outcomes", "_sync_notes", "_sync_rejected_keys"];
 
 export async function startServer(
   { policy, pageRows, pushTransactions, live }: Circumstances,
@@ -50,15 +68,18 @@ export async function startServer(
 ): Promise<ServerNode> {
   const definition = syncOfPolicy(policy);
   const unexpected: unknown[] = [];
-  let database = openCrashDatabase(await imageOf("server", policy));
-  const witness = createWitness(database);
+  let database = await openInstalled({ role: "server", policy, version: 2 });
+  const pushes = createPushes();
+  const witness = createWitness(database, pushes);
+  let skewMs = 0;
+  const now = (): number => clock.now() + skewMs;
   let db: Db;
   let service: SyncService;
   const transports = new Map<string, Transport>();
 
   const open = async (): Promise<void> => {
     // `openSync` answers what it was given, captured; the type of its export says only that it is an object.
-    db = openSync(drizzle(database.handle, { schema }), definition, { now: () => clock.now() }) as Db;
+    db = openSync(drizzle(database.handle, { schema }), definition, { now }) as Db;
     const sync = syncOf(db);
     await sync.install("server");
     service = createSyncService({
@@ -66,6 +87,8 @@ export async function startServer(
       limits: { maxPageRows: pageRows, maxPushTransactions: pushTransactions },
       scopesDependOn: new Set(["grants"]),
       heartbeatMs: 1e9,
+      // The run decides when the log is trimmed; work in the background would not replay.
+      retention: { maxAgeMs: Infinity, maxEntries: Infinity },
       onError: (error) => {
         if (!isOfCrash(error)) unexpected.push(error);
       },
@@ -75,15 +98,12 @@ export async function startServer(
   };
 
   const rights = (subject: string): { read: Set<string>; write: Set<string> } => {
-    const rows = database.raw.prepare("SELECT scope, read, write FROM grants WHERE subject = ?").raw().all(subject) as [
-      string,
-      number,
-      number,
-    ][];
-    return {
-      read: new Set([`grantee:${subject}`, ...rows.filter(([, read]) => read === 1).map(([scope]) => scope)]),
-      write: new Set(rows.filter(([, , write]) => write === 1).map(([scope]) => scope)),
-    };
+    const own = [...readState(database).values()].filter(
+      ({ table, cells }) => table === "grants" && cells["subject"] === subject,
+    );
+    const granted = (column: string): string[] =>
+      own.filter(({ cells }) => cells[column] === 1).map(({ cells }) => String(cells["scope"]));
+    return { read: new Set([`grantee:${subject}`, ...granted("read")]), write: new Set(granted("write")) };
   };
   const callerOf = (subject: string): SyncCaller => {
     const assign = bindAssign(syncOf(db), { todos: () => ({ owner: subject }) }, { ctx: {}, subject });
@@ -153,9 +173,14 @@ export async function startServer(
       handshake: (request, options) => guarded(() => innerOf(subject).handshake(request, options)),
       push: (request, options) =>
         guarded(async () => {
-          const answer = await innerOf(subject).push(request, options);
-          count(`push ${answer.kind}`);
-          return answer;
+          const done = pushes.begin(request);
+          try {
+            const answer = await innerOf(subject).push(request, options);
+            count(`push ${answer.kind}`);
+            return answer;
+          } finally {
+            done();
+          }
         }),
       pull: (request, options) =>
         guarded(async () => {
@@ -194,10 +219,31 @@ export async function startServer(
         if (!isOfCrash(error)) throw error;
       }
     },
-    close() {
+    trim(upTo, rows) {
+      const sync = syncOf(db);
+      try {
+        if (sync.connection.kind === "sync") transact(sync.connection, "write", () => trimLog(sync, upTo, rows));
+      } catch (error) {
+        if (!isOfCrash(error)) throw error;
+      }
+    },
+    setClock(ms) {
+      skewMs = ms;
+    },
+    backup: () => ({ contents: readContents(database.raw), testimony: witness.backup() }),
+    async restore({ contents, testimony }, { forgets }) {
       service.close();
       database.crash();
-      database.raw.close();
+      writeContents(database.raw, contents);
+      if (forgets) for (const table of recordTables) database.raw.exec(`DELETE FROM ${table}`);
+      database = reopen(database);
+      witness.attach(database);
+      witness.restore(testimony);
+      await open();
+    },
+    close() {
+      service.close();
+      giveBack(database);
     },
   };
 }

@@ -6,8 +6,9 @@
  */
 
 import type Database from "better-sqlite3";
+import type { CrashDatabase } from "../crash-database.ts";
 import type { Value } from "../../protocol/ids.ts";
-import { facts, tableNames, type TableName } from "./schema.ts";
+import { facts, isKnown, tableNames, type TableName, type Version } from "./schema.ts";
 
 /** Wire column names to values. */
 export type Cells = Readonly<Record<string, Value>>;
@@ -23,32 +24,82 @@ export type State = ReadonlyMap<string, Row>;
 export const rowId = (table: TableName, cells: Cells): string =>
   `${table}/${facts[table].key.map((column) => String(cells[column])).join("/")}`;
 
-const selects = tableNames.map((table) => {
-  const { sql, columns, key } = facts[table];
-  const list = Object.entries(columns).map(([name, column]) => `"${column}" AS "${name}"`);
-  return {
-    table,
-    sql: `SELECT ${list.join(", ")} FROM "${sql}" ORDER BY ${key.map((name) => columns[name]).join(", ")}`,
-  };
-});
+interface Columns {
+  readonly table: TableName;
+  /** Wire names, the key's first. */
+  readonly names: readonly string[];
+}
 
-const prepared = new WeakMap<
-  Database.Database,
-  readonly { readonly table: TableName; readonly statement: Database.Statement }[]
->();
+/** All tables in one statement: their number, their key, their other columns; every table as wide as the widest. */
+function selectOf(columns: readonly Columns[]): string {
+  const width = Math.max(...columns.map(({ names }) => names.length));
+  const arms = columns.map(({ table, names }, number) => {
+    const { sql, columns: sqlNames } = facts[table];
+    const cells = Array.from({ length: width }, (_, i) => {
+      const name = names[i];
+      return name === undefined ? "NULL" : `"${sqlNames[name] ?? name}"`;
+    });
+    return `SELECT ${number}, ${cells.join(", ")} FROM "${sql}"`;
+  });
+  return `${arms.join(" UNION ALL ")} ORDER BY 1, 2, 3`;
+}
 
-/** Reads all synced tables as they are now. */
-export function readState(database: Database.Database): State {
-  let statements = prepared.get(database);
-  if (statements === undefined) {
-    statements = selects.map(({ table, sql }) => ({ table, statement: database.prepare(sql) }));
-    prepared.set(database, statements);
+/** What of the tables is in a database: devices may lack some. */
+function columnsIn(raw: Database.Database): Columns[] {
+  const here = raw.prepare("SELECT name FROM pragma_table_info(?)").pluck();
+  const found: Columns[] = [];
+  for (const table of tableNames) {
+    const { sql, columns, key } = facts[table];
+    const present = new Set(here.all(sql));
+    const others = Object.keys(columns).filter((name) => !key.includes(name) && present.has(columns[name]));
+    if (present.size > 0) found.push({ table, names: [...key, ...others] });
   }
+  return found;
+}
+
+interface Reading {
+  readonly columns: readonly Columns[];
+  readonly statement: Database.Statement;
+  of: CrashDatabase | undefined;
+  version: number;
+  state: State;
+}
+const readings = new WeakMap<Database.Database, Reading>();
+
+/** The app's tables in this database have been changed. */
+export function forgetColumns({ raw }: CrashDatabase): void {
+  readings.delete(raw);
+}
+
+/** Reads all synced tables as they are now. Rows that are as they were at the last reading are the same objects. */
+export function readState(database: CrashDatabase): State {
+  const { raw, version } = database;
+  let reading = readings.get(raw);
+  if (reading === undefined) {
+    const columns = columnsIn(raw);
+    const statement = raw.prepare(selectOf(columns)).raw();
+    readings.set(raw, (reading = { columns, statement, of: undefined, version, state: new Map() }));
+  }
+  if (reading.of === database && reading.version === version) return reading.state;
   const state = new Map<string, Row>();
-  for (const { table, statement } of statements) {
-    for (const cells of statement.all() as Cells[]) state.set(rowId(table, cells), { table, cells });
+  for (const [number, ...values] of reading.statement.all() as [number, ...Value[]][]) {
+    const { table, names } = reading.columns[number] as Columns;
+    const key = String(values[0]);
+    const id = facts[table].key.length === 1 ? `${table}/${key}` : `${table}/${key}/${String(values[1])}`;
+    const old = reading.state.get(id);
+    const isSame = old !== undefined && names.every((name, i) => old.cells[name] === values[i]);
+    state.set(id, isSame ? old : rowOf(table, names, values));
   }
+  Object.assign(reading, { of: database, version, state });
   return state;
+}
+
+function rowOf(table: TableName, names: readonly string[], values: readonly Value[]): Row {
+  const cells: Record<string, Value> = {};
+  names.forEach((name, i) => {
+    cells[name] = values[i] ?? null;
+  });
+  return { table, cells };
 }
 
 /** The scopes of a row, own or inherited, sorted. */
@@ -84,30 +135,47 @@ export function descendantsOf(state: State, id: string): string[] {
   return found;
 }
 
-/** What a device that holds these scopes has of a server's state. */
-export function restrict(state: State, held: ReadonlySet<string>): State {
+/** What a device of a version of the app has of a server's state when it holds these scopes. */
+export function restrict(state: State, held: ReadonlySet<string>, version: Version = 2): State {
   const rows = new Map<string, Row>();
   for (const [id, row] of state) {
-    if (!scopesOf(state, row).some((scope) => held.has(scope))) continue;
-    const { excluded } = facts[row.table];
-    rows.set(id, excluded.length === 0 ? row : { table: row.table, cells: without(row.cells, excluded) });
+    if (!isKnown(version, row.table)) continue;
+    if (scopesOf(state, row).some((scope) => held.has(scope))) rows.set(id, knownRow(row, version));
   }
   return rows;
 }
 
 /** A device's own tables, without the columns that it has no copy of. */
 export function known(state: State): State {
-  const rows = new Map<string, Row>();
-  for (const [id, row] of state) {
-    const { excluded } = facts[row.table];
-    rows.set(id, excluded.length === 0 ? row : { table: row.table, cells: without(row.cells, excluded) });
-  }
+  let rows = knownStates.get(state);
+  if (rows === undefined) knownStates.set(state, (rows = new Map([...state].map(([id, row]) => [id, knownRow(row)]))));
   return rows;
 }
+const knownStates = new WeakMap<State, State>();
 
-function without(cells: Cells, columns: readonly string[]): Cells {
-  return Object.fromEntries(Object.entries(cells).filter(([name]) => !columns.includes(name)));
+/** What a version of the app knows of a state. */
+export function inVersion(state: State, version: Version): State {
+  if (version === 2) return state;
+  return new Map(
+    [...state].filter(([, { table }]) => isKnown(version, table)).map(([id, row]) => [id, knownRow(row, version)]),
+  );
 }
+
+/** A row without the columns that a device has no copy of; the same object for the same row. */
+export function knownRow(row: Row, version: Version = 2): Row {
+  const kept = knownRows[version];
+  let without = kept.get(row);
+  if (without !== undefined) return without;
+  const { excluded } = facts[row.table];
+  const names = Object.keys(row.cells).filter((name) => !excluded.includes(name) && isKnown(version, row.table, name));
+  without =
+    names.length === Object.keys(row.cells).length
+      ? row
+      : { table: row.table, cells: Object.fromEntries(names.map((name) => [name, row.cells[name] ?? null])) };
+  kept.set(row, without);
+  return without;
+}
+const knownRows: Readonly<Record<Version, WeakMap<Row, Row>>> = { 1: new WeakMap(), 2: new WeakMap() };
 
 /** One row's change inside a transaction, as the difference that one statement made. */
 export interface RowChange {

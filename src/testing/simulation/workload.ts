@@ -9,20 +9,35 @@ import { and, eq, sql, type SQL } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import type { Value } from "../../protocol/ids.ts";
 import type { Random } from "../random.ts";
-import { comments, facts, grants, lists, members, notices, people, replies, todos, type TableName } from "./schema.ts";
+import {
+  comments,
+  facts,
+  grants,
+  isKnown,
+  lists,
+  members,
+  notices,
+  people,
+  replies,
+  todos,
+  type TableName,
+  type Version,
+} from "./schema.ts";
 import { rowId, scopesOf, type Cells, type State } from "./state.ts";
 
 export interface Statement {
-  readonly kind: "insert" | "update" | "delete" | "upsert" | "replace";
+  readonly kind: "insert" | "update" | "delete" | "upsert" | "replace" | "rekey";
   readonly table: TableName;
   /** Key cells. */
   readonly key: Cells;
-  /** The other cells that the statement names. */
+  /** The other cells that the statement names; for `rekey`, the key that the row gets. */
   readonly cells: Cells;
 }
 
 export interface WorkloadContext {
   readonly side: "server" | "device";
+  /** The version of the writer's app. */
+  readonly version: Version;
   /** Scopes that the writer prefers: those it may write. */
   readonly scopes: readonly string[];
   /** A value that was never used before. */
@@ -48,6 +63,14 @@ const tablesByFrequency: readonly TableName[] = [
 
 /** One statement that makes sense in this state, or nothing where none does. */
 export function randomStatement(random: Random, state: State, context: WorkloadContext): Statement | undefined {
+  const statement = statementIn(random, state, context);
+  if (statement === undefined || !isKnown(context.version, statement.table)) return undefined;
+  const cells = Object.entries(statement.cells).filter(([name]) => isKnown(context.version, statement.table, name));
+  if (statement.kind === "update" && cells.length === 0) return undefined;
+  return { ...statement, cells: Object.fromEntries(cells) };
+}
+
+function statementIn(random: Random, state: State, context: WorkloadContext): Statement | undefined {
   let table = random.pick(tablesByFrequency);
   // A device may not write notices; now and then it tries.
   if (table === "notices" && context.side === "device" && random.chance(0.9)) table = "todos";
@@ -57,6 +80,11 @@ export function randomStatement(random: Random, state: State, context: WorkloadC
     key = random.pick(keys[table]);
   const exists = state.has(rowId(table, key));
   if (exists && random.chance(0.2)) return { kind: "delete", table, key, cells: {} };
+  // On a device, keys that others reference do not change (C8).
+  if (exists && random.chance(0.08) && (table === "members" || context.side === "server")) {
+    const free = keys[table].filter((other) => !state.has(rowId(table, other)));
+    if (free.length > 0) return { kind: "rekey", table, key, cells: random.pick(free) };
+  }
   const cells = exists ? changedCells(random, table, state, context) : newCells(random, table, state, context);
   if (cells === undefined) return undefined;
   if (exists) return { kind: "update", table, key, cells };
@@ -170,6 +198,7 @@ export function toSql(statement: Statement): { readonly sql: string; readonly pa
     case "delete":
       return { sql: `DELETE FROM "${name}" WHERE ${where}`, params: keyValues };
     case "update":
+    case "rekey":
       return { sql: `UPDATE "${name}" SET ${assignments} WHERE ${where}`, params: [...values, ...keyValues] };
     case "insert":
     case "replace":
@@ -191,7 +220,7 @@ const drizzleTables = { todos, comments, replies, members, notices, grants };
 
 /** Executes a statement with Drizzle's builders, or with Drizzle's raw SQL where it has no builder for it. */
 export function execute(db: Db, statement: Statement, raw: boolean): void {
-  if (raw || statement.kind === "replace") {
+  if (raw || statement.kind === "replace" || statement.kind === "rekey") {
     const { sql: text, params } = toSql(statement);
     const parts = text.split("?").map((part) => sql.raw(part));
     const chunks: SQL[] = [];

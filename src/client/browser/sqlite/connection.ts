@@ -60,7 +60,6 @@ interface Prepared {
   readonly handle: Oo1Statement;
   readonly pointer: number;
   readonly parameters: number;
-  readonly columns: number;
   /** Tables written, found when the statement first changed something. */
   written?: readonly string[];
 }
@@ -102,7 +101,6 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
       handle,
       pointer,
       parameters: c.sqlite3_bind_parameter_count(pointer),
-      columns: c.sqlite3_column_count(pointer),
     };
     prepared.set(sql, statement);
     if (prepared.size > MAX_STATEMENTS) {
@@ -238,7 +236,9 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
         if (code !== ROW) throw failure(sql);
         if (!rows) continue;
         const row: Value[] = [];
-        for (let index = 0; index < statement.columns; index++) row.push(readCell(statement.pointer, index));
+        // Stepping compiles a statement anew when the schema has changed, so only now its columns are known.
+        const columns = c.sqlite3_column_count(statement.pointer);
+        for (let index = 0; index < columns; index++) row.push(readCell(statement.pointer, index));
         rows.push(row);
       }
     } finally {

@@ -1,6 +1,6 @@
 /**
- * One turn of `capture`: the same Drizzle statements on one database, plain or through `withSync`. Prints the
- * milliseconds of each part, and what the database holds at the end.
+ * One turn of `capture`: the same Drizzle statements on one database, plain or through `withSync`. Answers
+ * the milliseconds of each part, and what the database holds at the end.
  */
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,16 +10,11 @@ import Database from "better-sqlite3";
 import { eq } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/better-sqlite3";
 import { defineSync, withSync } from "drizzle-sync";
-import { createTables, generateTodos, todos, toTodo } from "./data.ts";
-import { report } from "./measure.ts";
+import { createTables, generateTodos, todos, toTodo, type Todo } from "../data.ts";
+import { serve } from "../remote.ts";
 
-const [variant, rowsText, seedText] = process.argv.slice(2);
-const rows = [...generateTodos(Number(rowsText), Number(seedText))].map(toTodo);
-const ids = rows.map((row) => row.id);
-const folder = mkdtempSync(join(tmpdir(), "drizzle-sync-bench-"));
-
-async function open(file: string) {
-  const sqlite = new Database(join(folder, file));
+async function open(variant: CaptureVariant, file: string) {
+  const sqlite = new Database(file);
   sqlite.pragma("journal_mode = WAL");
   sqlite.pragma("synchronous = NORMAL");
   sqlite.exec(createTables);
@@ -29,6 +24,8 @@ async function open(file: string) {
   await db.$sync.ready;
   return { db, sqlite };
 }
+
+export type CaptureVariant = "sync" | "plain";
 
 /** What a turn found. */
 export interface CaptureTurn {
@@ -42,19 +39,16 @@ export interface CaptureTurn {
   readonly writes: number;
 }
 
-const times: Record<string, number> = {};
-
-function time(what: string, work: () => void): void {
-  const started = performance.now();
-  work();
-  times[what] = performance.now() - started;
-}
-
-async function turn(count: number): Promise<CaptureTurn> {
-  const { db, sqlite } = await open(`${count}-${Math.random()}.db`);
-  const few = rows.slice(0, count);
-  const keys = ids.slice(0, count);
-  const single = few.slice(0, Math.ceil(count / 5)).map((row) => ({ ...row, id: `${row.id}-b` }));
+async function turn(variant: CaptureVariant, file: string, few: readonly Todo[]): Promise<CaptureTurn> {
+  const times: Record<string, number> = {};
+  const time = (what: string, work: () => void): void => {
+    const started = performance.now();
+    work();
+    times[what] = performance.now() - started;
+  };
+  const { db, sqlite } = await open(variant, file);
+  const keys = few.map((row) => row.id);
+  const single = few.slice(0, Math.ceil(few.length / 5)).map((row) => ({ ...row, id: `${row.id}-b` }));
   const singleKeys = single.map((row) => row.id);
 
   time("insert, one transaction", () =>
@@ -99,8 +93,17 @@ async function turn(count: number): Promise<CaptureTurn> {
   return { times, digest: digest.digest("hex"), left, entries, writes: 3 * few.length + 3 * single.length };
 }
 
-// The first turn warms the process up; its times are overwritten.
-await turn(Math.min(rows.length, 1000));
-const result = await turn(rows.length);
-rmSync(folder, { recursive: true });
-report(result);
+const commands = {
+  async turn(variant: CaptureVariant, rows: number, seed: number): Promise<CaptureTurn> {
+    const all = [...generateTodos(rows, seed)].map(toTodo);
+    const folder = mkdtempSync(join(tmpdir(), "drizzle-sync-bench-"));
+    // The first turn warms the process up.
+    await turn(variant, join(folder, "warm.db"), all.slice(0, 1000));
+    const result = await turn(variant, join(folder, "turn.db"), all);
+    rmSync(folder, { recursive: true });
+    return result;
+  },
+};
+export type CaptureCommands = typeof commands;
+
+serve(commands);

@@ -1,0 +1,60 @@
+/**
+ * Mutation testing of the pure core, by hand: which change of a rule would no test notice?
+ *
+ *     npm install --no-save @stryker-mutator/core@9.6.1 @stryker-mutator/vitest-runner@9.6.1
+ *     TARGET=judge npx stryker run .ci/mutation/stryker.config.mjs
+ *
+ * 9.6.1 is the newest Stryker that runs on Node 20. One target at a time, with the tests that are about it and nothing
+ * else, so that a run takes minutes. Work in a copy: the install changes `node_modules`.
+ */
+const server = (file) => `src/server/${file}`;
+const pushTests = [server("settle.test.ts"), server("apply.test.ts"), server("conflict-edges.test.ts")];
+const pullTests = [server("resume-round.test.ts"), server("round.test.ts"), server("pull.test.ts")];
+const clientTests = ["src/client/apply.test.ts", "src/client/identity.test.ts"];
+
+/** File to mutate, and the tests that are run against it. */
+const targets = {
+  conflict: ["src/protocol/conflict.ts", ["src/protocol/conflict.test.ts"]],
+  state: ["src/client/state.ts", ["src/client/state.test.ts"]],
+  net: [server("net.ts"), [server("net.test.ts")]],
+  judge: [server("judge.ts"), [server("judge.test.ts")]],
+  rights: [server("rights.ts"), [server("rights.test.ts")]],
+  settle: [server("settle.ts"), pushTests],
+  execute: [server("execute.ts"), [server("execute.test.ts"), ...pushTests]],
+  apply: [server("apply.ts"), pushTests],
+  "check-result": [server("check-result.ts"), pushTests],
+  round: [server("round.ts"), pullTests],
+  stretch: [server("stretch.ts"), pullTests],
+  rebase: ["src/client/rebase.ts", clientTests],
+  "client-apply": ["src/client/apply.ts", clientTests],
+  "base-images": ["src/client/base-images.ts", clientTests],
+  identity: ["src/client/identity.ts", clientTests],
+};
+
+const name = process.env.TARGET ?? "";
+const target = targets[name];
+if (target === undefined) throw new Error(`TARGET is one of ${Object.keys(targets).join(", ")}.`);
+const [file, tests] = target;
+// Read by `vitest.config.mjs`, in another process.
+process.env.MUTATION_TESTS = tests.join(",");
+
+export default {
+  testRunner: "vitest",
+  plugins: ["@stryker-mutator/vitest-runner"],
+  vitest: { configFile: ".ci/mutation/vitest.config.mjs", related: false },
+  coverageAnalysis: "perTest",
+  concurrency: 1,
+  // A mutant that loops without an end fills the memory before its time is up.
+  testRunnerNodeArgs: ["--max-old-space-size=600"],
+  timeoutMS: 10_000,
+  reporters: ["clear-text", "json"],
+  clearTextReporter: { allowColor: false, logTests: false },
+  jsonReporter: { fileName: `node_modules/.cache/mutation/${name}.json` },
+  tempDirName: "node_modules/.cache/stryker",
+  mutate: [file],
+  // TypeScript 7 has no compiler API, which Stryker would use to rewrite the configuration.
+  tsconfigFile: "none.json",
+  disableTypeChecks: false,
+  checkers: [],
+  ignorePatterns: ["examples", "dist", "bench"],
+};

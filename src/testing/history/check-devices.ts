@@ -1,0 +1,99 @@
+/**
+ * What devices showed, on the way and at the end: states that the server had, never half a transaction, never backwards,
+ * and at last the server's rows in their scopes.
+ *
+ * @module
+ */
+
+import type { Audit } from "./audit.ts";
+import {
+  nameOf,
+  wasRestored,
+  type Blame,
+  type RecordedDevice,
+  type RecordedRun,
+  type Row,
+  type Rows,
+} from "./recorded-run.ts";
+
+/** Checks what the devices showed. */
+export function checkDevices(run: RecordedRun, audit: Audit, blame: Blame): void {
+  for (const device of run.devices) {
+    // A server that was put back shows earlier states, and the audit of what it had is gone with them.
+    if (!wasRestored(run)) {
+      checkReads(device, audit, blame);
+      checkCursors(device, blame);
+    }
+    const end = device.events.filter((event) => event.kind === "end").at(-1);
+    if (!end) blame("failed", `${device.name} did not come to its end`);
+    else if (end.pending > 0) blame("leftover", `${device.name} has ${end.pending} transactions in its queue`);
+    for (const [table, count] of Object.entries(device.leftovers))
+      if (count > 0) blame("leftover", `${device.name} has ${count} rows in ${table}`);
+    checkConverged(device, visibleRows(run.server.rows, device.scopes), blame);
+  }
+}
+
+/** What was read while nothing was pending is the server's state at one position, and never at an earlier one than before. */
+function checkReads(device: RecordedDevice, audit: Audit, blame: Blame): void {
+  let floor = 0;
+  for (const event of device.events) {
+    if (event.kind !== "read") continue;
+    let from = 0;
+    let to = Number.POSITIVE_INFINITY;
+    for (const [table, key, by] of event.rows) {
+      const versions = audit.versions.get(nameOf({ table, key })) ?? [];
+      const at = versions.findIndex((version) => version.by === by);
+      const version = versions[at];
+      if (!version) {
+        blame("snapshot", `${device.name} shows ${table}/${key} as ${by} wrote it, which the server never had`);
+        continue;
+      }
+      from = Math.max(from, version.position);
+      to = Math.min(to, versions[at + 1]?.position ?? to);
+    }
+    if (from >= to)
+      blame("snapshot", `${device.name} shows rows that were never there together: ${JSON.stringify(event.rows)}`);
+    if (to <= floor)
+      blame("backwards", `${device.name} shows an earlier state than before: ${JSON.stringify(event.rows)}`);
+    floor = Math.max(floor, from);
+  }
+}
+
+function checkCursors(device: RecordedDevice, blame: Blame): void {
+  let last = 0;
+  for (const event of device.events) {
+    if (event.kind !== "cursor") continue;
+    if (event.seq < last) blame("backwards", `the cursor of ${device.name} went from ${last} to ${event.seq}`);
+    last = event.seq;
+  }
+}
+
+function checkConverged(device: RecordedDevice, expected: Rows, blame: Blame): void {
+  for (const [table, rows] of Object.entries(expected)) {
+    const there = new Map((device.rows[table] ?? []).map((row) => [String(row["id"]), JSON.stringify(row)]));
+    for (const row of rows) {
+      const key = String(row["id"]);
+      const own = there.get(key);
+      there.delete(key);
+      if (own === JSON.stringify(row)) continue;
+      blame("converged", `${device.name} ${own === undefined ? "lacks" : "differs in"} ${nameOf({ table, key })}`);
+    }
+    for (const key of there.keys())
+      blame("converged", `${device.name} has ${nameOf({ table, key })}, which is not its own`);
+  }
+}
+
+/** The rows in a device's scopes, reckoned from plain rows. */
+function visibleRows(rows: Rows, scopes: readonly string[]): Rows {
+  const held = new Set(scopes);
+  const inRoom = (row: Row): boolean => held.has(`room:${row["room"]}`);
+  const boards = (rows["boards"] ?? []).filter(inRoom);
+  const shown = new Set(boards.map((board) => board["id"]));
+  return {
+    ops: (rows["ops"] ?? []).filter((row) => held.has(`author:${row["author"]}`)),
+    accounts: (rows["accounts"] ?? []).filter(inRoom),
+    registers: (rows["registers"] ?? []).filter(inRoom),
+    boards,
+    cards: (rows["cards"] ?? []).filter((card) => shown.has(card["board_id"] ?? null)),
+  };
+}
