@@ -4,6 +4,7 @@ import { runRemote } from "./remote.ts";
 import type { CaptureRawCommands, RawTurn, RawVariant } from "./sides/capture-raw.ts";
 
 export const defaults = { rows: 50_000, runs: 7 };
+export const short = { rows: 20_000, runs: 5 };
 
 export async function run({ rows, runs, seed }: BenchOptions): Promise<Result> {
   const turn = (variant: RawVariant) => () =>

@@ -4,6 +4,7 @@ import { runRemote } from "./remote.ts";
 import type { CaptureCommands, CaptureTurn, CaptureVariant } from "./sides/capture.ts";
 
 export const defaults = { rows: 20_000, runs: 7 };
+export const short = { rows: 5000, runs: 5 };
 
 export async function run({ rows, runs, seed }: BenchOptions): Promise<Result> {
   const turn = (variant: CaptureVariant) => () =>

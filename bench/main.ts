@@ -1,24 +1,29 @@
 /**
- * `npm run bench -- NAME [--rows N] [--runs N] [--seed S] [--json]`: takes ratios, prints them as a table, or as one
- * JSON object on the last line. Ends with exit code 1 when a ratio is over its bar, unless `--no-bar` says that only
- * the correctness checks count.
+ * `npm run bench -- [NAME…] [--rows N] [--runs N] [--seed S] [--json]`: takes ratios, prints them as a table, or as one
+ * JSON object a benchmark, the last one on the last line. Ends with exit code 1 when a ratio is over its bar, unless
+ * `--no-bar` says that only the correctness checks count.
+ *
+ * `--short` runs a few minutes' worth of it and compares with `baseline.json`: exit code 1 when a ratio got more than a
+ * quarter worse, twice in a row. `--write-baseline` stores what it finds instead.
  */
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { readBaseline, worseThanBaseline, writeBaseline, type Baseline } from "./baseline.ts";
 import * as bootstrap from "./bootstrap.ts";
-import * as capture from "./capture.ts";
+import * as browser from "./browser.ts";
 import * as captureRaw from "./capture-raw.ts";
+import * as capture from "./capture.ts";
 import * as catchUp from "./catch-up.ts";
 import * as fanOut from "./fan-out.ts";
 import * as growth from "./growth.ts";
 import * as live from "./live.ts";
-import type { Result } from "./measure.ts";
+import type { Benchmark, Result } from "./measure.ts";
 import * as memory from "./memory.ts";
 import * as push from "./push.ts";
 import * as rebase from "./rebase.ts";
 import { bytes, hotRow } from "./weights.ts";
 
-const benchmarks = {
+const benchmarks: Readonly<Record<string, Benchmark>> = {
   capture,
   "capture-raw": captureRaw,
   bootstrap,
@@ -31,6 +36,7 @@ const benchmarks = {
   growth,
   memory,
   rebase,
+  browser,
 };
 
 const { values, positionals } = parseArgs({
@@ -40,33 +46,60 @@ const { values, positionals } = parseArgs({
     runs: { type: "string" },
     seed: { type: "string", default: "1" },
     json: { type: "boolean", default: false },
-    /** Only looks whether the benchmarks run and their correctness checks pass. */
     "no-bar": { type: "boolean", default: false },
+    short: { type: "boolean", default: false },
+    "write-baseline": { type: "boolean", default: false },
   },
 });
+
+const isShort = values.short || values["write-baseline"];
+const names = positionals.length > 0 ? positionals : Object.keys(benchmarks).filter((name) => !isShort || short(name));
+const results: Result[] = [];
+for (const name of names) {
+  const result = await runOne(name);
+  results.push(result);
+  if (values.json) console.log(JSON.stringify(result));
+  else print(result);
+}
+if (values["write-baseline"]) writeBaseline(results);
+else if (isShort) process.exitCode = (await isWorseTwice(readBaseline(), results)) ? 1 : 0;
+else if (!values["no-bar"] && results.some(({ rows }) => rows.some((row) => row.ratio > row.bar))) process.exitCode = 1;
+
+function runOne(name: string): Promise<Result> {
+  const benchmark = benchmarks[name];
+  if (benchmark === undefined)
+    throw new Error(`No benchmark is called ${name}. There are: ${Object.keys(benchmarks).join(", ")}.`);
+  const sizes = isShort ? (benchmark.short ?? benchmark.defaults) : benchmark.defaults;
+  return benchmark.run({
+    rows: positive(values.rows, sizes.rows),
+    runs: positive(values.runs, sizes.runs),
+    seed: positive(values.seed, 1),
+  });
+}
+
+function short(name: string): boolean {
+  return benchmarks[name]?.short !== undefined;
+}
+
+/** A machine that was busy for a moment is no reason to fail: what got worse is run again. */
+async function isWorseTwice(baseline: Baseline, first: readonly Result[]): Promise<boolean> {
+  let isWorse = false;
+  for (const result of first) {
+    if (worseThanBaseline(baseline, result).length === 0) continue;
+    const again = await runOne(result.name);
+    for (const { what, ratio, was } of worseThanBaseline(baseline, again)) {
+      isWorse = true;
+      console.error(`${result.name}, ${what}: the ratio was ${was}, and is ${ratio}.`);
+    }
+  }
+  return isWorse;
+}
 
 function positive(text: string | undefined, fallback: number): number {
   const number = text === undefined ? fallback : Number(text);
   if (!Number.isSafeInteger(number) || number < 1) throw new Error(`Not a positive whole number: ${text}.`);
   return number;
 }
-
-const names = positionals.length > 0 ? positionals : Object.keys(benchmarks);
-let isOverBar = false;
-for (const name of names) {
-  if (!(name in benchmarks))
-    throw new Error(`No benchmark is called ${name}. There are: ${Object.keys(benchmarks).join(", ")}.`);
-  const benchmark = benchmarks[name as keyof typeof benchmarks];
-  const result = await benchmark.run({
-    rows: positive(values.rows, benchmark.defaults.rows),
-    runs: positive(values.runs, benchmark.defaults.runs),
-    seed: positive(values.seed, 1),
-  });
-  if (result.rows.some((row) => row.ratio > row.bar)) isOverBar = true;
-  if (values.json) console.log(JSON.stringify(result));
-  else print(result);
-}
-process.exitCode = isOverBar && !values["no-bar"] ? 1 : 0;
 
 function print(result: Result): void {
   console.log(`\n${result.name} (node ${process.version}, ${cpus().length} × ${cpus()[0]?.model.trim() ?? "unknown"})`);

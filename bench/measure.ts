@@ -26,6 +26,15 @@ export interface BenchOptions {
   readonly seed: number;
 }
 
+/** One benchmark. */
+export interface Benchmark {
+  /** How much is done, and how often. */
+  readonly defaults: { readonly rows: number; readonly runs: number };
+  /** The same for a short run; absent where little says nothing. */
+  readonly short?: { readonly rows: number; readonly runs: number };
+  run(options: BenchOptions): Promise<Result>;
+}
+
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b);
   const middle = sorted.length >> 1;

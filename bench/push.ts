@@ -8,6 +8,7 @@ import { fillServer } from "./sides/database.ts";
 import type { Took } from "./sides/device.ts";
 
 export const defaults = { rows: 10_000, runs: 5 };
+export const short = { rows: 3000, runs: 3 };
 
 export const run = ({ rows, runs, seed }: BenchOptions): Promise<Result> =>
   inScene(async (scene) => {

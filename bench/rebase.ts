@@ -6,6 +6,7 @@ import { fillServer } from "./sides/database.ts";
 
 /** Rows that are pulled; a tenth as many transactions are pending. */
 export const defaults = { rows: 10_000, runs: 7 };
+export const short = { rows: 5000, runs: 3 };
 
 export const run = ({ rows, runs, seed }: BenchOptions): Promise<Result> =>
   inScene(async (scene) => {

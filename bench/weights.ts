@@ -18,6 +18,7 @@ const weighed = (what: string, ours: number, theirs: number, bar: number, agains
 /** One row changed again and again while a device is away: all its requests against the row's own size. */
 export const hotRow = {
   defaults: { rows: 10_000, runs: 1 },
+  short: { rows: 1000, runs: 1 },
   run: ({ rows: times, seed }: BenchOptions): Promise<Result> =>
     inScene(async (scene) => {
       const [row] = generateTodos(1, seed);
@@ -44,6 +45,7 @@ export const hotRow = {
 /** Bootstrap and catch-up, gzipped, against gzipped JSON arrays of the same rows. */
 export const bytes = {
   defaults: { rows: 100_000, runs: 1 },
+  short: { rows: 10_000, runs: 1 },
   run: ({ rows, seed }: BenchOptions): Promise<Result> =>
     inScene(async (scene) => {
       const changed = Math.ceil(rows / 10);

@@ -8,9 +8,11 @@
  * else, so that a run takes minutes. Work in a copy: the install changes `node_modules`.
  */
 const server = (file) => `src/server/${file}`;
-const pushTests = [server("settle.test.ts"), server("apply.test.ts"), server("conflict-edges.test.ts")];
-const pullTests = [server("resume-round.test.ts"), server("round.test.ts"), server("pull.test.ts")];
-const clientTests = ["src/client/apply.test.ts", "src/client/identity.test.ts"];
+const pushTests = ["settle", "settle-edges", "apply", "conflict-edges", "check-result", "follow", "authorize"].map(
+  (name) => server(`${name}.test.ts`),
+);
+const pullTests = ["resume-round", "round", "pull", "page-size"].map((name) => server(`${name}.test.ts`));
+const clientTests = ["apply", "rebase", "beside", "take-back"].map((name) => `src/client/${name}.test.ts`);
 
 /** File to mutate, and the tests that are run against it. */
 const targets = {
@@ -20,15 +22,19 @@ const targets = {
   judge: [server("judge.ts"), [server("judge.test.ts")]],
   rights: [server("rights.ts"), [server("rights.test.ts")]],
   settle: [server("settle.ts"), pushTests],
-  execute: [server("execute.ts"), [server("execute.test.ts"), ...pushTests]],
+  execute: [server("execute.ts"), [server("execute.test.ts"), server("assign.test.ts"), ...pushTests]],
   apply: [server("apply.ts"), pushTests],
   "check-result": [server("check-result.ts"), pushTests],
+  follow: [server("follow.ts"), pushTests],
+  push: [server("push.ts"), [server("push.test.ts"), server("poison.test.ts"), ...pushTests]],
+  pull: [server("pull.ts"), pullTests],
   round: [server("round.ts"), pullTests],
   stretch: [server("stretch.ts"), pullTests],
   rebase: ["src/client/rebase.ts", clientTests],
   "client-apply": ["src/client/apply.ts", clientTests],
   "base-images": ["src/client/base-images.ts", clientTests],
-  identity: ["src/client/identity.ts", clientTests],
+  "leave-queue": ["src/client/leave-queue.ts", ["src/client/identity.test.ts", ...clientTests]],
+  identity: ["src/client/identity.ts", ["src/client/identity.test.ts", ...clientTests]],
 };
 
 const name = process.env.TARGET ?? "";

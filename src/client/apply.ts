@@ -23,7 +23,7 @@ import { closeStrangers, lastTransaction, readTransactions } from "../plugin/dev
 import { muted } from "../plugin/mute.ts";
 import { PREFIX } from "../plugin/names.ts";
 import type { ChangedRow, SyncDatabase } from "../plugin/sync-database.ts";
-import { SyncError } from "../protocol/errors.ts";
+import { isSyncError, SyncError } from "../protocol/errors.ts";
 import type { RandomBytes } from "../protocol/ids.ts";
 import type { Page } from "../protocol/pull.ts";
 import { changedRows, noteAll, noteGroups, noteImages, noteTouched, type ShownRows } from "./applied-rows.ts";
@@ -37,6 +37,7 @@ import {
   storeImages,
   type BaseImages,
 } from "./base-images.ts";
+import { withoutBrought, withoutBroughtByRound } from "./brought-rows.ts";
 import { requireCheckpoint, roundText, writeCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { deviceSchema, type DeviceSchema } from "./device-schema.ts";
 import { judgeIdentity, takeBack } from "./identity.ts";
@@ -283,7 +284,8 @@ function* tryBeside(schema: DeviceSchema, groups: readonly BoundGroup[], { image
   let isWritten = false;
   yield* run(`SAVEPOINT ${SAVEPOINT}`);
   try {
-    yield* rewind(images);
+    yield* keepOwn(images);
+    yield* rewind(withoutBrought(images, groups));
     yield* writeGroups(groups);
     isWritten = (yield* inherited.findOrphan()) === undefined;
   } catch (error) {
@@ -327,9 +329,8 @@ function* rebase(
     transactions.filter(({ number }) => number <= returned),
   );
   if (shown) yield* noteImages(images, shown);
-  // A base that is replaced need not be put back before; a damaged one cannot always be.
-  yield* changes.replaces ? keepOwn(images) : rewind(images);
-  const displaced = yield* writeBase(schema, checkpoint, changes, tables);
+  const write = (): Core<string | undefined> => writeBase(schema, checkpoint, changes, tables);
+  const displaced = yield* rewindAndWrite(schema, changes, images, write);
 
   const handled = changes.end?.lastTx?.number ?? 0;
   const dropped = transactions.filter(({ number }) => number <= handled);
@@ -344,6 +345,38 @@ function* rebase(
   if (shown) noteTouched(replayed.images, shown);
   for (const image of replayed.images.values()) tables.add(image.table.key);
   return { tables, settled, checkpoint: { displaced, withheld: [...replayed.withheld], cascaded: replayed.cascaded } };
+}
+
+/**
+ * Makes the tables hold the base, and then the page's. Rows that the page brings whole are left as they are until it does; when
+ * anything stands in the way then, all of them are put back first.
+ */
+function* rewindAndWrite(
+  schema: DeviceSchema,
+  changes: PageChanges,
+  images: BaseImages,
+  write: () => Core<string | undefined>,
+): Core<string | undefined> {
+  yield* keepOwn(images);
+  // A base that is replaced need not be put back before; a damaged one cannot always be.
+  if (changes.replaces) return yield* write();
+  const left = changes.scopes ? images : yield* withoutBroughtByRound(schema, images, changes);
+  if (left !== images) {
+    yield* run(`SAVEPOINT ${SAVEPOINT}`);
+    try {
+      yield* rewind(left);
+      const displaced = yield* write();
+      yield* run(`RELEASE ${SAVEPOINT}`);
+      return displaced;
+    } catch (error) {
+      const isRefused = isConstraintError(error) || isSyncError(error, "STORAGE_FAILED");
+      if (!isRefused && !(error instanceof BrokenBase)) throw error;
+      yield* run(`ROLLBACK TO ${SAVEPOINT}`);
+      yield* run(`RELEASE ${SAVEPOINT}`);
+    }
+  }
+  yield* rewind(images);
+  return yield* write();
 }
 
 /** Brings the tables, which hold the base, to the page's base. */

@@ -23,6 +23,7 @@ import { newCheckpoint, readCheckpoint, requireCheckpoint, writeCheckpoint, type
 import { deviceSchema } from "./device-schema.ts";
 import { startAnew } from "./identity.ts";
 import { clearOutcomes, transactionId } from "./outcomes.ts";
+import { forgetRefusals } from "./refusals.ts";
 import { dropAll } from "./scope-drop.ts";
 import { clearStage } from "./stage.ts";
 
@@ -93,7 +94,9 @@ export function* discardPending(sync: SyncDatabase, nowMs: number, random?: Rand
   const left: Checkpoint = { ...checkpoint, handled: yield* lastTransaction(), withheld: [] };
   yield* writeCheckpoint(checkpoint, left);
   yield* startAnew(left, random);
-  return pending.map((transaction) => transactionId(transaction.stamp));
+  const discarded = pending.map(({ stamp }) => transactionId(stamp));
+  yield* forgetRefusals(discarded);
+  return discarded;
 }
 
 /** Deletes the synced rows, the queue, the outcomes and the device's identity; in `apply` mode. */

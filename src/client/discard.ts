@@ -2,8 +2,10 @@
  * Discards one transaction of the queue that the app has given up: it is undone here, the others are replayed without it, and
  * its number goes to the server with nothing in it (rule P3: numbers rise by one and are never used twice).
  *
- * Its stamp stays, so that the server's word on that number is still about this device (rule I4). What the server has handled
- * already, because an answer was lost on the way, comes back with a page like anybody's change.
+ * It goes with another stamp. To a copy of this device, which has not discarded it, the server's word on that number must not
+ * look like one on the transaction: it would be dropped there as handled (rule I4). What the server has handled already,
+ * because an answer was lost on the way, comes back with a page like anybody's change; the number gets its stamp back then,
+ * and the verdict is told no more.
  *
  * @module
  */
@@ -12,14 +14,15 @@ import { first, run, type Core } from "../plugin/core.ts";
 import { closeStrangers, readTransactions } from "../plugin/device-log.ts";
 import { readMeta, writeMeta } from "../plugin/meta.ts";
 import { muted } from "../plugin/mute.ts";
-import { LOG, MARKER } from "../plugin/names.ts";
+import { LOG, MARKER, STAMP_SQL, markerKinds } from "../plugin/names.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
+import type { TxRef } from "../protocol/ids.ts";
 import { addFreshImages, loadImages, restoreOwn, rewind, storeImages } from "./base-images.ts";
 import { requireCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { deviceSchema } from "./device-schema.ts";
-import { transactionId } from "./outcomes.ts";
+import { stampOfId, transactionId } from "./outcomes.ts";
 import { replay } from "./rebase.ts";
-import { withdrawRefusal } from "./refusals.ts";
+import { forgetRefusals } from "./refusals.ts";
 
 /** What became of it. `tables`: those whose rows may be shown differently now. */
 export type Discarded =
@@ -30,7 +33,7 @@ export type Discarded =
 /** Among the device's own, so that it goes with them when the device is wiped. */
 const KEY = "device.discarded";
 
-/** How many discarded transactions are remembered, for who asks what became of one. */
+/** How many discarded transactions are remembered when they have left the queue, for who asks what became of one. */
 const REMEMBERED = 1000;
 
 /** Discards a transaction, unless the server is known to have it; in `apply` mode. */
@@ -38,10 +41,10 @@ export function* discardTransaction(sync: SyncDatabase, id: string, uploaded: nu
   yield* closeStrangers(sync);
   const checkpoint = yield* requireCheckpoint();
   const pending = yield* readTransactions(sync, { after: checkpoint.handled.number, limit: Number.MAX_SAFE_INTEGER });
+  const known = yield* readDiscarded();
+  if (known.has(stampOfId(id))) return { kind: "discarded", tables: new Set() };
   const found = pending.find(({ stamp, isVoid }) => !isVoid && transactionId(stamp) === id);
   if (!found) return { kind: "absent" };
-  const known = yield* readDiscarded();
-  if (known.has(found.stamp)) return { kind: "discarded", tables: new Set() };
   if (found.number <= uploaded) return { kind: "uploaded" };
 
   const schema = deviceSchema(sync);
@@ -66,14 +69,33 @@ export function* discardTransaction(sync: SyncDatabase, id: string, uploaded: nu
       yield* writeCheckpoint(checkpoint, { ...checkpoint, withheld: [...withheld], cascaded });
     })(),
   );
-  yield* withdrawRefusal(found.stamp);
-  yield* writeMeta(KEY, JSON.stringify([...known, found.stamp].slice(-REMEMBERED)));
+  yield* run(`UPDATE ${LOG} SET stamp = ${STAMP_SQL}, kind = ? WHERE seq = ?`, [markerKinds.rejected, found.lastSeq]);
+  const renamed = yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [found.lastSeq]);
+  yield* forgetRefusals([id]);
+  const queued = new Set(pending.map(({ stamp }) => stamp));
+  const forgotten = known.size - REMEMBERED;
+  const remembered = [...known].filter(([, stamp], at) => at >= forgotten || queued.has(stamp));
+  yield* writeMeta(KEY, JSON.stringify([...remembered, [found.stamp, renamed?.[0]]]));
   return { kind: "discarded", tables };
 }
 
-/** The stamps of discarded transactions: those in the queue, and the latest that have left it. */
-export function* readDiscarded(): Core<ReadonlySet<number>> {
+/**
+ * Gives a discarded transaction its own stamp back, where the server has handled it before it was discarded; false where this is
+ * not what the server's word on a number means.
+ */
+export function* restoreDiscarded({ number, stamp }: TxRef): Core<boolean> {
+  const known = yield* readDiscarded();
+  const sent = known.get(stamp);
+  if (sent === undefined || sent === stamp) return false;
+  const sql = `UPDATE ${LOG} SET stamp = ? WHERE t = ${MARKER} AND k0 = ? AND stamp = ?`;
+  if ((yield* run(sql, [stamp, number, sent])) === 0) return false;
+  yield* writeMeta(KEY, JSON.stringify([...new Map(known).set(stamp, stamp)]));
+  return true;
+}
+
+/** The discarded transactions in the queue, and the latest that have left it: their stamps, and those that they go with. */
+export function* readDiscarded(): Core<ReadonlyMap<number, number>> {
   const stored = yield* readMeta(KEY);
   // Written above alone.
-  return new Set(typeof stored === "string" ? (JSON.parse(stored) as readonly number[]) : []);
+  return new Map(typeof stored === "string" ? (JSON.parse(stored) as readonly (readonly [number, number])[]) : []);
 }

@@ -93,7 +93,8 @@ export const defaultEngine = { pageRows: 5000, echoMs: 10_000 } as const;
 /** How often the queue is sent before signing out gives up wiping the device. */
 const MAX_FLUSHES = 5;
 
-const HOLDS_KEY = "client.holds";
+/** Among the device's own, so that it goes with them when the device is wiped. */
+const HOLDS_KEY = "device.holds";
 
 /** Creates an engine over a database, which it installs as a device. Nothing is sent before it is told to. */
 export function createEngine(

@@ -9,10 +9,11 @@
 import { closeStrangers } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
-import type { RandomBytes } from "../protocol/ids.ts";
+import type { RandomBytes, TxRef } from "../protocol/ids.ts";
 import type { PageResult } from "./apply.ts";
 import { requireCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import type { Clock } from "./clock.ts";
+import { restoreDiscarded } from "./discard.ts";
 import type { Holds } from "./holds.ts";
 import { startAnew } from "./identity.ts";
 import type { LocalDatabase } from "./local-database.ts";
@@ -48,14 +49,15 @@ export interface ExchangeContext {
   readonly onError: (error: SyncError) => void;
 }
 
-/** Rule I4: somebody else speaks under our name. */
-export async function fork(context: ExchangeContext): Promise<MachineEvent> {
+/** Rule I4: somebody else speaks under our name, unless it is we who gave a number another stamp. */
+export async function fork(context: ExchangeContext, lastTx?: TxRef): Promise<MachineEvent> {
   const { local, session, random } = context;
-  const { handled } = await local("write", function* () {
+  const anew = await local("write", function* () {
     yield* closeStrangers(context.sync);
+    if (lastTx && (yield* restoreDiscarded(lastTx))) return undefined;
     return yield* startAnew(yield* requireCheckpoint(), random);
   });
-  forgetQueue(session, handled);
+  if (anew) forgetQueue(session, anew.handled);
   return { type: "renegotiate" };
 }
 

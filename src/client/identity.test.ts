@@ -680,10 +680,46 @@ describe("two devices with one id", () => {
     await device.client.signOut({ pending: "discard" });
     expect(tagsOf(device)).toEqual(["kept"]);
     await synced(world, device);
-    await world.replaceServer(backup);
     write(device, "later");
     await synced(world, device);
-    expect(tagsOf(world.server)).toEqual(["kept", "later"]);
+    await world.replaceServer(backup);
+    await synced(world, device);
+    expect(tagsOf(world.server)).toEqual(["later"]);
+    // What was kept before is given up with it, and not in silence.
+    expect(await device.client.outcomes.list()).toMatchObject([{ status: "lost", count: 1 }]);
+  });
+
+  test("I1: after discarding, another subject never sends what the one before had written", async () => {
+    await using world = await openSeededWorld();
+    const ann = world.device("ann");
+    await synced(world, ann);
+    const backup = world.server.raw.serialize();
+    write(ann, "of ann");
+    await synced(world, ann);
+    write(ann, "discarded");
+    await ann.client.signOut({ pending: "discard" });
+    const { pushes, wrap } = recorder();
+    const bob = world.device("bob", { from: ann.raw.serialize(), wrap });
+    await synced(world, bob);
+    await world.replaceServer(backup);
+    await synced(world, bob);
+    expect(pushes.flatMap(({ txs }) => txs.flatMap(({ ops }) => ops))).toEqual([]);
+    expect(tagsOf(world.server)).toEqual([]);
+  });
+
+  test("I4: what one of them has discarded is not lost on the other", async () => {
+    await using world = await openSeededWorld();
+    const device = world.device("ann");
+    await synced(world, device);
+    write(device, "precious");
+    const copy = world.device("ann", { from: device.raw.serialize() });
+    const [{ id } = { id: "" }] = await device.client.pending.list();
+    await device.client.pending.discard(id);
+    await synced(world, device);
+    await synced(world, copy);
+    expect(tagsOf(world.server)).toEqual(["precious"]);
+    await synced(world, device);
+    expect(await device.client.pending.settled(id)).toEqual({ status: "discarded" });
   });
 
   test("a wiped device forgets what it sent", async () => {

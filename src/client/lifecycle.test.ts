@@ -561,6 +561,31 @@ describe("reset and signing out", () => {
     await expectBase(world, device);
   });
 
+  test("signing out leaves nothing behind: what was held, or too large for the server", async () => {
+    await using world = await seeded();
+    const device = world.device("ann", {
+      hold: "on-demand",
+      wrap: (transport) => ({
+        ...transport,
+        async push() {
+          throw new SyncError({ code: "TOO_LARGE", message: "Too large." });
+        },
+      }),
+    });
+    const meta = (key: string): unknown =>
+      device.raw.prepare("SELECT v FROM _sync_meta WHERE k LIKE ?").pluck().get(`%.${key}`);
+    device.client.hold("list:a");
+    await device.client.sync();
+    device.db.update(todos).set({ title: "mine" }).where(eq(todos.id, "1")).run();
+    await expect(device.client.sync()).rejects.toMatchObject({ code: "TOO_LARGE" });
+    expect(meta("refused")).not.toBe("[]");
+    await device.client.signOut({ pending: "discard" });
+    expect(meta("refused")).toBe("[]");
+    expect(meta("holds")).toContain("list:a");
+    await device.client.signOut({ pending: "discard", wipe: true });
+    expect(meta("holds")).toBeUndefined();
+  });
+
   test("a closed client refuses every call", async () => {
     await using world = await seeded();
     const device = world.device("ann");

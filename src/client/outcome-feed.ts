@@ -6,7 +6,7 @@
  */
 
 import type { LocalDatabase } from "./local-database.ts";
-import { markTold, readOutcomes, type StoredOutcome } from "./outcomes.ts";
+import { markTold, nextUntold, type StoredOutcome } from "./outcomes.ts";
 
 /** The feed of one engine. */
 export interface OutcomeFeed {
@@ -22,8 +22,11 @@ export function createOutcomeFeed(local: LocalDatabase, failed: (error: unknown)
   let isDue = false;
 
   const tellAll = async (): Promise<void> => {
-    for (const outcome of await local("read", () => readOutcomes({ untold: true }))) {
-      if (listeners.size === 0) return;
+    // One at a time: while one is told, the next may be dealt with, or another take its place (I3).
+    for (let after = 0; ;) {
+      const untold = await local("read", () => nextUntold(after));
+      if (untold === undefined || listeners.size === 0) return;
+      const { n, outcome } = untold;
       for (const listener of [...listeners]) {
         try {
           listener(outcome);
@@ -35,7 +38,8 @@ export function createOutcomeFeed(local: LocalDatabase, failed: (error: unknown)
         }
       }
       // Only now: a process that ends before its listener was called tells it the next time.
-      await local("write", () => markTold(outcome.id));
+      await local("write", () => markTold(n, outcome));
+      after = n;
     }
   };
   const tell = (): void => {

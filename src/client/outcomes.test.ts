@@ -12,6 +12,12 @@ import {
   type TestDevice,
   type TestWorld,
 } from "../testing/device-world.ts";
+import { transact } from "../plugin/core.ts";
+import { readTransactions } from "../plugin/device-log.ts";
+import { syncOf } from "../plugin/sync-database.ts";
+import { localDatabase } from "./local-database.ts";
+import { createOutcomeFeed } from "./outcome-feed.ts";
+import { removeOutcome, storeOutcome, storeOutcomeAgain, transactionId } from "./outcomes.ts";
 import type { Transport } from "./transport.ts";
 
 const todo = (db: TestDevice["db"], id: string) => db.select().from(todos).where(eq(todos.id, id)).get();
@@ -145,4 +151,38 @@ test("promise 2: every listener is told of each outcome once, one that throws as
   await settle();
   expect(repeated).toEqual([]);
   expect(await again.client.outcomes.list()).toHaveLength(2);
+});
+
+test("promise 2: what takes an outcome's place while others are told is told, and what was dealt with is not", async () => {
+  await using world = await openSeededWorld();
+  const { db } = world.device("ann");
+  const sync = syncOf(db);
+  for (const id of ["3", "4", "5"]) db.insert(lists).values({ id, name: id }).run();
+  const queue = transact(sync.connection, "read", () => readTransactions(sync, { after: 0, limit: 3 }));
+  const [one, two, three] = await queue;
+  if (!one || !two || !three) throw new Error("Three were written.");
+  const verdict = ({ number, stamp }: typeof one, status: "merged" | "rejected") =>
+    status === "merged"
+      ? ({ status, number, stamp, conflicts: [] } as const)
+      : ({ status, number, stamp, code: "UNDONE", message: "No." } as const);
+  for (const each of [one, two, three])
+    await transact(sync.connection, "write", () => storeOutcome(each, verdict(each, "merged")));
+  const told: string[] = [];
+  const feed = createOutcomeFeed(localDatabase(sync, world.clock), (error) => {
+    throw error;
+  });
+  feed.subscribe(({ id, outcome, again }) => {
+    told.push(`${outcome.number} ${outcome.status}${again ? " again" : ""}`);
+    if (told.length > 1) return;
+    expect(id).toBe(transactionId(one.stamp));
+    void transact(sync.connection, "write", function* () {
+      yield* removeOutcome(transactionId(two.stamp));
+      yield* storeOutcomeAgain(one, verdict(one, "rejected"));
+      yield* storeOutcomeAgain(three, verdict(three, "rejected"));
+    });
+    feed.tell();
+  });
+  feed.tell();
+  await settle();
+  expect(told).toEqual(["1 merged", "1 rejected again", "3 rejected again"]);
 });

@@ -94,8 +94,10 @@ export function* storeOutcomeAgain(
   gone: GoneRows = new Map(),
 ): Core<StoredOutcome> {
   const id = transactionId(transaction.stamp);
-  yield* removeOutcome(id);
-  return yield* store({ id, outcome, operations: operationsOf(transaction, gone), again: true });
+  const stored = yield* store({ id, outcome, operations: operationsOf(transaction, gone), again: true });
+  // Only now, so that it gets a place of its own: whoever is just telling the one before has not told this one.
+  yield* run(`DELETE FROM ${OUTCOMES} WHERE id = ? AND n < (SELECT max(n) FROM ${OUTCOMES})`, [transaction.stamp]);
+  return stored;
 }
 
 /** Stores that transactions are lost. */
@@ -111,10 +113,16 @@ function* store(stored: StoredOutcome): Core<StoredOutcome> {
   return stored;
 }
 
-/** Reads all outcomes, oldest first; with `untold`, those that no listener was told of. */
-export function* readOutcomes(options: { readonly untold?: boolean } = {}): Core<readonly StoredOutcome[]> {
-  const rows = yield* all(`SELECT id, body FROM ${OUTCOMES}${options.untold ? " WHERE told = 0" : ""} ORDER BY n`);
+/** Reads all outcomes, oldest first. */
+export function* readOutcomes(): Core<readonly StoredOutcome[]> {
+  const rows = yield* all(`SELECT id, body FROM ${OUTCOMES} ORDER BY n`);
   return rows.map(([stamp, body]) => decode(stamp as number, body as Uint8Array));
+}
+
+/** Reads the first outcome after a place in the list that no listener was told of. */
+export function* nextUntold(after: number): Core<{ readonly n: number; readonly outcome: StoredOutcome } | undefined> {
+  const row = yield* first(`SELECT n, id, body FROM ${OUTCOMES} WHERE told = 0 AND n > ? ORDER BY n LIMIT 1`, [after]);
+  return row && { n: Number(row[0]), outcome: decode(row[1] as number, row[2] as Uint8Array) };
 }
 
 /** Reads the outcome of a transaction. */
@@ -123,9 +131,9 @@ export function* readOutcome(id: string): Core<StoredOutcome | undefined> {
   return row && decode(row[0] as number, row[1] as Uint8Array);
 }
 
-/** Notes that a listener was told. */
-export function* markTold(id: string): Core<void> {
-  yield* run(`UPDATE ${OUTCOMES} SET told = 1 WHERE id = ?`, [stampOfId(id)]);
+/** Notes that a listener was told of the outcome, if it is still in its place. */
+export function* markTold(n: number, { id }: StoredOutcome): Core<void> {
+  yield* run(`UPDATE ${OUTCOMES} SET told = 1 WHERE n = ? AND id = ?`, [n, stampOfId(id)]);
 }
 
 /** Forgets an outcome that the app has dealt with; tells whether there was one. */

@@ -101,7 +101,7 @@ export async function takePage(context: ExchangeContext, page: Page, basis: Basi
       const { keepSentMs, random } = context;
       const how = { declaration, nowMs, keepSentMs, random };
       const applied = yield* applyPage(sync, yield* withRefusals(page), basis, how);
-      if (applied.kind === "applied") yield* forgetRefusals(applied.settled);
+      if (applied.kind === "applied") yield* forgetRefusals(applied.settled.map(({ id }) => id));
       let checkpoint = yield* requireCheckpoint();
       verdict = undefined;
       // Sums over other columns than were agreed upon say nothing.
@@ -138,7 +138,7 @@ export async function takePage(context: ExchangeContext, page: Page, basis: Basi
   const isEmpty = checkpoint?.base !== "whole";
   switch (result.kind) {
     case "forked":
-      return await fork(context);
+      return await fork(context, page.lastTx);
     case "foreign-epoch":
       return { type: "renegotiate" };
     case "stale":

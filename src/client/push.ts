@@ -68,7 +68,13 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
   session.maxPushTransactions = Math.min(Number.MAX_SAFE_INTEGER, session.maxPushTransactions * 2);
   if (answer.epoch !== agreement.epoch || answer.kind === "reset" || answer.kind === "need-schema")
     return { type: "renegotiate" };
-  if (answer.kind === "forked") return await fork(context);
+  if (answer.kind === "forked") {
+    if (session.isDoubted || !transactions.some(({ isVoid }) => isVoid)) return await fork(context);
+    // What was discarded may have been handled before, under its own stamp: the page that comes next names it.
+    session.isDoubted = session.isBehind = true;
+    return { type: "renegotiate" };
+  }
+  session.isDoubted = false;
   const { lastTx, ackedTx, time } = answer;
   if (time !== undefined) await putClockRight(context, { sentAt, receivedAt: sync.now(), serverTime: time });
   const judged = await local("read", function* () {
@@ -82,7 +88,7 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
     };
   });
   if (judged.isStale) return { type: "pushed", more: true };
-  if (judged.identity === "forked") return await fork(context);
+  if (judged.identity === "forked") return await fork(context, lastTx);
   if (judged.identity === "behind") {
     // I3: whether the server has lost what it handled, or only its record of us, the pull tells that comes first now.
     session.isBehind = true;

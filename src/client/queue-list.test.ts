@@ -270,6 +270,60 @@ describe("promise 4: discarding a transaction that never gets through", () => {
     await expectBase(world, again);
   });
 
+  test("promise 2: has had its say; a verdict that the server had given before is not told", async () => {
+    await using world = await openSeededWorld();
+    world.rights["ann"] = { read: ["list:a", "everyone"], write: ["list:a"] };
+    let isCut = false;
+    const lose = async <T>(answer: Promise<T>): Promise<T> => {
+      const given = await answer;
+      if (isCut) throw down;
+      return given;
+    };
+    const device = world.device("ann", {
+      wrap: (transport) => ({
+        ...transport,
+        push: (request, given) => lose(transport.push(request, given)),
+        pull: (request, given) => lose(transport.pull(request, given)),
+      }),
+    });
+    await device.client.sync();
+    isCut = true;
+    device.db.insert(tags).values(tag("t1")).run();
+    await expect(device.client.sync()).rejects.toMatchObject({ code: "UNAVAILABLE" });
+    const [{ id } = { id: "" }] = await device.client.pending.list();
+    await device.client.pending.discard(id);
+    await device.client.pending.discard(id);
+    isCut = false;
+    device.db.update(todos).set({ title: "later" }).where(eq(todos.id, "1")).run();
+    await device.client.sync();
+    // A page may ask for it twice, when another tab takes over.
+    await device.client.pending.discard(id);
+    expect(await device.client.outcomes.list()).toEqual([]);
+    expect(await device.client.pending.settled(id)).toEqual({ status: "discarded" });
+    expect(world.server.db.select().from(todos).where(eq(todos.id, "1")).get()).toMatchObject({ title: "later" });
+    // Nobody else spoke: it is the same device.
+    expect(world.server.raw.prepare("SELECT last_tx FROM _sync_devices").pluck().all()).toEqual([2]);
+    await expectBase(world, device, ["list:a", "everyone"]);
+  });
+
+  test("is remembered while it is in the queue, however many others were", async () => {
+    await using world = await openSeededWorld();
+    const device = world.device("ann");
+    device.db.insert(tags).values(tag("t1")).run();
+    device.db.insert(tags).values(tag("t2")).run();
+    const ids = (await device.client.pending.list()).map(({ id }) => id);
+    await device.client.pending.discard(ids[0] ?? "");
+    const stored = "SELECT v FROM _sync_meta WHERE k = 'device.discarded'";
+    const known = JSON.parse(String(device.raw.prepare(stored).pluck().get())) as readonly unknown[];
+    const others = Array.from({ length: 1500 }, (_, i) => [i, i]);
+    device.raw
+      .prepare("UPDATE _sync_meta SET v = ? WHERE k = 'device.discarded'")
+      .run(JSON.stringify([...known, ...others]));
+    await device.client.pending.discard(ids[1] ?? "");
+    expect(await device.client.pending.list()).toMatchObject(ids.map((id) => ({ id, isDiscarded: true })));
+    expect((JSON.parse(String(device.raw.prepare(stored).pluck().get())) as readonly unknown[]).length).toBe(1002);
+  });
+
   test("is refused for one that is not there, or that the server has", async () => {
     await using world = await openSeededWorld();
     const device = world.device("ann", {

@@ -31,15 +31,16 @@ export interface Sending {
 export function* listQueue(sync: SyncDatabase, sending: Sending): Core<readonly QueuedTransaction[]> {
   const { handled, withheld } = yield* requireCheckpoint();
   const hidden = new Set(withheld);
-  const discarded = yield* readDiscarded();
+  const discarded = new Map([...(yield* readDiscarded())].map(([stamp, sent]) => [sent, stamp]));
   const attempts = yield* readAttempts();
   const queue = yield* readTransactions(sync, { after: handled.number, limit: Number.MAX_SAFE_INTEGER });
   // I3: what was rejected before it came back is settled; only its number is still to be sent.
-  const open = queue.filter(({ isVoid }) => !isVoid);
+  const open = queue.filter(({ isVoid, stamp }) => !isVoid || discarded.has(stamp));
   return open.map((transaction) => {
-    const { number, stamp } = transaction;
+    const { number } = transaction;
+    const stamp = discarded.get(transaction.stamp) ?? transaction.stamp;
     const isUploaded = number <= sending.uploaded;
-    const failures = attempts.get(stamp);
+    const failures = attempts.get(transaction.stamp);
     const lastError = failures?.lastError ?? (isUploaded ? undefined : sending.heldBy);
     return {
       id: transactionId(stamp),
@@ -48,7 +49,7 @@ export function* listQueue(sync: SyncDatabase, sending: Sending): Core<readonly 
       operations: operationsOf(transaction),
       isWithheld: hidden.has(stamp),
       isUploaded,
-      isDiscarded: discarded.has(stamp),
+      isDiscarded: discarded.has(transaction.stamp),
       attempts: failures?.count ?? 0,
       ...(lastError === undefined || isUploaded ? {} : { lastError }),
       ...(sending.nextTryAt === undefined || isUploaded ? {} : { nextTryAt: sending.nextTryAt }),

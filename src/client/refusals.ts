@@ -12,7 +12,6 @@ import { readMeta, writeMeta } from "../plugin/meta.ts";
 import { LOG, MARKER } from "../plugin/names.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { Page } from "../protocol/pull.ts";
-import type { Settled } from "./leave-queue.ts";
 import { transactionId } from "./outcomes.ts";
 
 /** Among the device's own, so that it goes with them when the device is wiped. */
@@ -27,12 +26,6 @@ export function* readRefusals(): Core<ReadonlySet<number>> {
 /** Notes that the server does not take a transaction. */
 export function* refuse(stamp: number): Core<void> {
   yield* writeRefusals(new Set([...(yield* readRefusals()), stamp]));
-}
-
-/** Forgets that the server does not take a transaction: the app has discarded it itself. */
-export function* withdrawRefusal(stamp: number): Core<void> {
-  const refused = yield* readRefusals();
-  if (refused.has(stamp)) yield* writeRefusals(new Set([...refused].filter((other) => other !== stamp)));
 }
 
 /** The page with the outcomes of the refused transactions that it covers, as if the server had judged them. */
@@ -59,11 +52,11 @@ export function* withRefusals(page: Page): Core<Page> {
   return outcomes.length === 0 ? page : { ...page, outcomes: [...judged, ...outcomes] };
 }
 
-/** Forgets those that have left the queue. */
-export function* forgetRefusals(settled: readonly Settled[]): Core<void> {
+/** Forgets those that have left the queue, or that the app has discarded itself. */
+export function* forgetRefusals(ids: readonly string[]): Core<void> {
   const refused = yield* readRefusals();
   if (refused.size === 0) return;
-  const gone = new Set(settled.map(({ id }) => id));
+  const gone = new Set(ids);
   yield* writeRefusals(new Set([...refused].filter((stamp) => !gone.has(transactionId(stamp)))));
 }
 

@@ -13,12 +13,19 @@ import type { Key, Value } from "../protocol/ids.ts";
 import { keyText } from "../protocol/key.ts";
 import type { DeviceTable } from "./device-schema.ts";
 
-/** Inserts a row or overwrites the given columns of it. Parameters: the columns, the key's first. */
+/**
+ * Inserts a row or overwrites the given columns of it; a row that is like that already is left alone. Parameters: the
+ * columns, the key's first.
+ */
 export function upsertSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
   return cached(table, `upsert ${names(columns)}`, () => {
     const rest = columns.filter((column) => !column.isKey);
     const update = rest.map(({ name }) => `${identifier(name)} = excluded.${identifier(name)}`).join(", ");
-    return `${insertSql(table, columns)} ON CONFLICT (${list(table.keyColumns)}) DO ${rest.length === 0 ? "NOTHING" : `UPDATE SET ${update}`}`;
+    // Numbers that compare as equal may be different ones: 0.0 and -0.0, or 1 and 1.0 where a column has no type.
+    const differs = rest.some(({ form }) => form === "real" || form === "any")
+      ? ""
+      : ` WHERE ${rest.map(({ name }) => `${identifier(name)} IS NOT excluded.${identifier(name)} COLLATE BINARY`).join(" OR ")}`;
+    return `${insertSql(table, columns)} ON CONFLICT (${list(table.keyColumns)}) DO ${rest.length === 0 ? "NOTHING" : `UPDATE SET ${update}${differs}`}`;
   });
 }
 

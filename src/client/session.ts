@@ -22,6 +22,8 @@ export interface Session {
   uploaded: TxRef;
   /** Whether its record ends before what is handled (I3): a pull tells what that means, before anything is pushed. */
   isBehind: boolean;
+  /** Whether it spoke of somebody else under our name, which may be what was discarded here (I4): a pull tells that, too. */
+  isDoubted: boolean;
   /** Where the record ends, when the last pull found that only numbers are missing: where the next push begins. */
   recordEnd: TxRef | undefined;
   /** How often in a row what the server was known to have was sent again. */
@@ -57,6 +59,7 @@ export function newSession(pageRows: number): Session {
     written: new Map(),
     uploaded: { number: 0, stamp: 0 },
     isBehind: false,
+    isDoubted: false,
     recordEnd: undefined,
     resent: 0,
     needed: new Set(),

@@ -69,7 +69,8 @@ export interface HoldOptions {
 export interface SignOutOptions {
   /**
    * What becomes of transactions that the server does not have: `flush` pushes them first and fails when it cannot, `keep`
-   * leaves them in the queue for the same subject's return, `discard` undoes them.
+   * leaves them in the queue for the same subject's return, `discard` undoes them, and gives up what is kept for a server that
+   * is restored from a backup.
    */
   readonly pending: "flush" | "keep" | "discard";
   /** Whether the synced rows, the queue and the outcomes are deleted from the device. Not with `keep`. @default false */

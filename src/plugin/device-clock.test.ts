@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { capture, lists, temporaryFile, type Captured, type schema } from "../testing/capture-fixture.ts";
 import { hlcAt } from "../protocol/hlc.ts";
 import type { Core } from "./core.ts";
+import { createSyncDatabase } from "./create-sync-database.ts";
 import { correctClock, readClockOffset, readTransactions } from "./device-log.ts";
 import { writeMeta } from "./meta.ts";
 import { metaKeys } from "./names.ts";
@@ -100,4 +101,15 @@ test("P11: drivers that close a transaction by a statement stamp by the server's
     hlcAt(start + 2 * year),
   );
   raw.close();
+});
+
+test("P11: what an update of the app closes is stamped by the server's clock, too", async () => {
+  using it = capture({ role: "device", now: () => start });
+  write(it, writeMeta(metaKeys.clock, 2 * year));
+  it.connection.transaction("write", () => it.connection.run("INSERT INTO lists(id) VALUES ('x')", []));
+  write(it, writeMeta(metaKeys.schema, "the version before"));
+  const { tables, connection } = it.sync;
+  await createSyncDatabase({ tables, connection, now: () => start }).install("device");
+  const [closed] = it.run(readTransactions(it.sync, { after: 0, limit: 1 }));
+  expect(closed).toMatchObject({ schema: "the version before", hlc: hlcAt(start + 2 * year) });
 });

@@ -1,9 +1,9 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { capture, ddl, lists, type Captured, type schema } from "../testing/capture-fixture.ts";
 import { captureOf } from "../testing/capture-fixture.ts";
 import { lastWriteWins } from "../protocol/conflict.ts";
-import { hlcNow } from "../protocol/hlc.ts";
+import { defaultMaxAheadMs, hlcAt, hlcNow } from "../protocol/hlc.ts";
 import { sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { first, type Core } from "./core.ts";
 import { defineSync } from "./define-sync.ts";
@@ -12,6 +12,7 @@ import {
   closeTransaction,
   indexTail,
   lastWriteHlc,
+  noteLogAge,
   readEntries,
   readHead,
   readHorizon,
@@ -162,6 +163,49 @@ test("P11: the time of a column's last write is that of the transaction which wr
     )
     .all("n", 9) as { detail: string }[];
   expect(plan.map(({ detail }) => detail).join()).toContain("USING INDEX _sync_times_notes");
+});
+
+test("P11: of a row that was changed very often not all is read; what lies further back counts as late as it can be", () => {
+  const notes = sqliteTable("notes", { id: text("id").primaryKey(), a: text("a"), b: text("b") });
+  const definition = defineSync({ notes }, { notes: { scope: "everyone", conflict: lastWriteWins() } });
+  let now = 1000;
+  using it = captureOf(definition, {
+    ddl: "CREATE TABLE notes(id TEXT PRIMARY KEY NOT NULL, a TEXT, b TEXT)",
+    now: () => now,
+  });
+  const [table] = it.sync.tables;
+  if (table === undefined) throw new Error("No table.");
+  const change = (count: number): void => {
+    it.raw.exec("BEGIN");
+    for (let i = 0; i < count; i++) it.raw.exec(`UPDATE notes SET a = '${i}'`);
+    it.raw.exec("COMMIT");
+    write(it, () => closeTransaction(it.sync, hlcAt(now)));
+  };
+  const times = (): { readonly of: unknown; readonly read: number } => {
+    const all = vi.spyOn(it.connection, "all");
+    const found = it.run(lastWriteHlc(it.sync, table, ["n"], table.columns.slice(1)));
+    const read = all.mock.results.reduce((sum, { value }) => sum + (value as readonly unknown[]).length, 0);
+    all.mockRestore();
+    return { of: Object.fromEntries(found), read };
+  };
+  it.raw.exec("INSERT INTO notes VALUES('n', 'x', 'x')");
+  change(5000);
+  expect(times().of).toEqual({ a: hlcAt(1000), b: hlcAt(1000) });
+  write(it, () => noteLogAge(now));
+  now = 500_000;
+  change(15_000);
+  now = 900_000;
+  // Before the note or after it: nobody looked.
+  expect(times().of).toEqual({ a: hlcAt(500_000), b: hlcAt(now + defaultMaxAheadMs) });
+  expect(times().read).toBeLessThan(12_000);
+  write(it, () => noteLogAge(now));
+  now = 2_000_000;
+  expect(times().of).toEqual({ a: hlcAt(500_000), b: hlcAt(900_000 + defaultMaxAheadMs) });
+  // From among the entries that are read the true time is known again.
+  it.raw.exec("UPDATE notes SET b = 'y'");
+  write(it, () => closeTransaction(it.sync, hlcAt(now)));
+  change(10);
+  expect(times().of).toEqual({ a: hlcAt(now), b: hlcAt(now) });
 });
 
 test("state is kept by key", () => {

@@ -7,7 +7,6 @@
 export {
   closeTransaction,
   indexTail,
-  lastWriteHlc,
   readChangedKeys,
   readEntries,
   readHead,
@@ -21,4 +20,5 @@ export {
   type LogEntry,
 } from "./sqlite/oplog-reader.ts";
 export { trimLog, type TrimStep } from "./sqlite/trim-log.ts";
+export { lastWriteHlc } from "./sqlite/write-times.ts";
 export { isAgeDue, noteLogAge, readHorizonAge, readSeqBefore } from "./sqlite/log-ages.ts";

@@ -15,6 +15,8 @@ export const bounds = {
   scopes: 100_000,
   /** Tables of a schema. */
   tables: 2000,
+  /** UTF-16 units of all names of a schema: a server keeps them, some in memory. About 20,000 columns. */
+  schema: 500_000,
   /** Columns of a table, and of a group or shape; SQLite's own limit. */
   columns: 2000,
   /** Columns of a primary key. */
@@ -29,7 +31,7 @@ export const bounds = {
   groups: 200_000,
   /** Rows of one change group. */
   rows: 2_000_000,
-  /** Outcomes of one page, and conflicts of one outcome. */
+  /** Outcomes of one page. An outcome has as many conflicts as its transaction had operations. */
   outcomes: 200_000,
   /** Protocol versions offered. */
   versions: 64,

@@ -49,7 +49,7 @@ export const outcomeSchema = z.discriminatedUnion("status", [
     status: z.literal("merged"),
     number: countSchema,
     stamp: stampSchema,
-    conflicts: z.array(conflictReportSchema).check(z.maxLength(bounds.outcomes)),
+    conflicts: z.array(conflictReportSchema).check(z.maxLength(bounds.operations)),
   }),
   z.object({
     status: z.literal("rejected"),
@@ -130,10 +130,14 @@ function isRow(value: unknown): value is Readonly<Record<string, Value>> {
 function isKnownTables(value: unknown): value is Readonly<Record<string, readonly string[]>> {
   if (!isRecord(value)) return false;
   const entries = Object.entries(value);
-  return (
-    entries.length <= bounds.tables &&
-    entries.every(([table, columns]) => isName(table) && isColumns(columns, bounds.columns))
-  );
+  if (entries.length > bounds.tables) return false;
+  let size = 0;
+  for (const [table, columns] of entries) {
+    if (!isName(table) || !isColumns(columns, bounds.columns)) return false;
+    size += table.length;
+    for (const column of columns) size += column.length;
+  }
+  return size <= bounds.schema;
 }
 
 /** Whether it is the table, kind and columns of a {@link ChangeGroup}. */

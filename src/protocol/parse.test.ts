@@ -19,6 +19,13 @@ const id = "0123456789abcdef0123456789abcdef";
 const hash = "00000000000000aa";
 const refused = expect.objectContaining({ code: "INVALID_MESSAGE" });
 
+const wideTables = (tables: number, columns: number): Message =>
+  Object.fromEntries(
+    Array.from({ length: tables }, (_, i) => [
+      `table${i}`,
+      Array.from({ length: columns }, (__, j) => `a_column_${j}`),
+    ]),
+  );
 const handshake: Message = {
   deviceId: id,
   protocol: [1],
@@ -172,6 +179,7 @@ describe("requests are strict", () => {
     ["an empty column", { ...handshake, schema: { hash, tables: { todos: [""] } } }],
     ["a table that is no list", { ...handshake, schema: { hash, tables: { todos: "id" } } }],
     ["a long table name", { ...handshake, schema: { hash, tables: { ["x".repeat(257)]: ["id"] } } }],
+    ["more names than a server keeps", { ...handshake, schema: { hash, tables: wideTables(100, 2000) } }],
     ["tables that are a list", { ...handshake, schema: { hash, tables: [] } }],
     ["a time that is not safe", { ...handshake, time: 2 ** 53 }],
     ["a fraction of time", { ...handshake, time: 1.5 }],
@@ -345,6 +353,18 @@ describe("answers are lenient to unknown fields", () => {
   ])("INVALID_MESSAGE: a pull answer with %s", (_, message) => {
     expect(() => parsePullAnswer(message)).toThrow(refused);
   });
+});
+
+test("a schema of hundreds of wide tables is taken", () => {
+  const message = { ...handshake, schema: { hash, tables: wideTables(400, 60) } };
+  expect(parseHandshakeRequest(message)).toStrictEqual(message);
+});
+
+test("P10: an outcome may have a conflict for each operation that a push may have", () => {
+  const conflict = { table: "t", key: ["a"], kind: "delete", columns: [], winner: "server", client: null };
+  const conflicts = Array.from({ length: 200_001 }, () => conflict);
+  const outcomes = [{ status: "merged", number: 1, stamp: 2, conflicts }];
+  expect(parsePullAnswer({ ...page, outcomes })).toMatchObject({ kind: "page", outcomes: [{ number: 1 }] });
 });
 
 test("a push of ten thousand operations is checked in a fraction of the time it takes to apply", () => {

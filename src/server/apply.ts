@@ -38,8 +38,8 @@ export interface ApplyContext {
   readonly clientTime: number;
   /** Whether the device has any notes (rule P5). */
   readonly hasNotes: boolean;
-  /** Rows whose insert by this device was refused (rule P8). */
-  readonly rejected: ReadonlyMap<string, number>;
+  /** Whether there are rows whose insert by this device was refused (rule P8). */
+  readonly hasRejected: boolean;
   /** Whether the database enforces foreign keys, and so cascades. */
   readonly isCascading: boolean;
   readonly assign: Assign | undefined;
@@ -77,7 +77,7 @@ export function* applyTransaction(context: ApplyContext, operations: readonly Ro
   const followers: Followers = context.isCascading ? yield* findFollowers(nets, live) : new Map<string, never>();
   const refuse = (refusal: Refusal): Verdict => ({ kind: "refused", refusal, live });
 
-  const dependency = yield* findRefusedDependency(nets, live, context.rejected);
+  const dependency = context.hasRejected ? yield* findRefusedDependency(context.deviceId, nets, live) : undefined;
   if (dependency !== undefined) return refuse(dependency);
 
   const settled = new Map<string, Settled>();

@@ -7,11 +7,12 @@
  */
 
 import { type Core, all, first, run } from "../plugin/core.ts";
+import { createRecent } from "../plugin/sqlite/recent.ts";
 import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
 import type { KnownTables } from "../protocol/handshake.ts";
-import type { DeviceId, TxRef } from "../protocol/ids.ts";
+import type { DeviceId, TxRef, Value } from "../protocol/ids.ts";
 import { type KnownSchema, matchSchema } from "./known-schema.ts";
 
 /** What the server remembers of a device. */
@@ -20,6 +21,8 @@ export interface DeviceRecord {
   /** The head of the log when `lastTx` was committed (rule U3). */
   readonly lastSeq: number;
   readonly ackedTx: number;
+  /** Hash of the schema that the device announced last; absent when there is no record. */
+  readonly announced?: string;
   /** Whether there is a record at all. */
   readonly isKnown: boolean;
 }
@@ -29,23 +32,22 @@ const unknownDevice: DeviceRecord = { lastTx: { number: 0, stamp: 0 }, lastSeq: 
 /** Reads a device's record; throws `DEVICE_TAKEN` when the id belongs to another subject (rule I1). */
 export function* readDevice(deviceId: DeviceId, subject: string): Core<DeviceRecord> {
   const row = yield* first(
-    `SELECT subject, last_tx, last_stamp, last_seq, acked_tx FROM ${serverTables.devices} WHERE device_id = ?`,
+    `SELECT subject, last_tx, last_stamp, last_seq, acked_tx, schema FROM ${serverTables.devices} WHERE device_id = ?`,
     [deviceId],
   );
   if (row === undefined) return unknownDevice;
-  if (row[0] !== subject) throw deviceTaken();
-  return {
-    lastTx: { number: Number(row[1]), stamp: Number(row[2]) },
-    lastSeq: Number(row[3]),
-    ackedTx: Number(row[4]),
-    isKnown: true,
-  };
+  const [owner, ...record] = row;
+  if (owner !== subject) throw deviceTaken();
+  return recordOf(record);
 }
 
-/** Reads the hash of the schema that a device announced last. */
-export function* readAnnounced(deviceId: DeviceId): Core<string | undefined> {
-  const row = yield* first(`SELECT schema FROM ${serverTables.devices} WHERE device_id = ?`, [deviceId]);
-  return row === undefined ? undefined : String(row[0]);
+/** The same for a device whose subject has been looked at; undefined when there is none. */
+export function* readRecord(deviceId: DeviceId): Core<DeviceRecord | undefined> {
+  const row = yield* first(
+    `SELECT last_tx, last_stamp, last_seq, acked_tx, schema FROM ${serverTables.devices} WHERE device_id = ?`,
+    [deviceId],
+  );
+  return row === undefined ? undefined : recordOf(row);
 }
 
 /** Registers a device at its handshake, or notes the schema of one that is known (rule I1). */
@@ -74,30 +76,47 @@ ON CONFLICT (device_id) DO UPDATE SET last_tx = excluded.last_tx, last_stamp = e
   );
 }
 
-/** Remembers a schema under its hash. */
+/**
+ * Remembers a schema under its hash. Throws `INVALID_MESSAGE` when the hash is known as that of other tables: it is not
+ * cryptographic, and whoever made the two meet must not decide what others are sent.
+ */
 export function* writeSchema(hash: string, tables: KnownTables): Core<void> {
-  yield* run(`INSERT INTO ${serverTables.schemas} (hash, tables) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING`, [
-    hash,
-    JSON.stringify(tables),
-  ]);
+  const text = schemaText(tables);
+  const written = yield* run(
+    `INSERT INTO ${serverTables.schemas} (hash, tables) VALUES (?, ?) ON CONFLICT (hash) DO NOTHING`,
+    [hash, text],
+  );
+  if (written > 0) return;
+  const stored = yield* first(`SELECT tables FROM ${serverTables.schemas} WHERE hash = ?`, [hash]);
+  if (stored?.[0] === text || schemaText(JSON.parse(String(stored?.[0])) as KnownTables) === text) return;
+  throw new SyncError({
+    code: "INVALID_MESSAGE",
+    message: `Other tables than these are known under the hash ${hash}: somebody forged them. Delete that row from \`${serverTables.schemas}\`.`,
+  });
+}
+
+/** As the hash sees it: the order of columns counts, that of tables does not. */
+function schemaText(tables: KnownTables): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(tables).sort(([a], [b]) => (a < b ? -1 : 1))));
 }
 
 /** The devices whose last transaction was handled at or after a position; the index keeps it cheap (rules U3, L3). */
 export function* readDevicesSince(seq: number): Core<ReadonlyMap<string, DeviceRecord>> {
   const rows = yield* all(
-    `SELECT device_id, last_tx, last_stamp, last_seq, acked_tx FROM ${serverTables.devices} WHERE last_seq >= ?`,
+    `SELECT device_id, last_tx, last_stamp, last_seq, acked_tx, schema FROM ${serverTables.devices} WHERE last_seq >= ?`,
     [seq],
   );
-  const records = new Map<string, DeviceRecord>();
-  for (const [deviceId, lastTx, lastStamp, lastSeq, ackedTx] of rows) {
-    records.set(String(deviceId), {
-      lastTx: { number: Number(lastTx), stamp: Number(lastStamp) },
-      lastSeq: Number(lastSeq),
-      ackedTx: Number(ackedTx),
-      isKnown: true,
-    });
-  }
-  return records;
+  return new Map(rows.map(([deviceId, ...record]) => [String(deviceId), recordOf(record)]));
+}
+
+function recordOf([number, stamp, lastSeq, ackedTx, schema]: readonly (Value | undefined)[]): DeviceRecord {
+  return {
+    lastTx: { number: Number(number), stamp: Number(stamp) },
+    lastSeq: Number(lastSeq),
+    ackedTx: Number(ackedTx),
+    announced: String(schema),
+    isKnown: true,
+  };
 }
 
 /** The schemas that devices announced, matched with the server's and kept in memory. */
@@ -110,7 +129,8 @@ const maxCachedSchemas = 256;
 
 /** Creates the cache of one database. */
 export function createSchemaCache(database: SyncDatabase): SchemaCache {
-  const cache = new Map<string, KnownSchema>();
+  // A server sees few schemas at a time, but over the years many.
+  const cache = createRecent<KnownSchema>(maxCachedSchemas);
   return {
     *read(hash) {
       const cached = cache.get(hash);
@@ -118,9 +138,6 @@ export function createSchemaCache(database: SyncDatabase): SchemaCache {
       const row = yield* first(`SELECT tables FROM ${serverTables.schemas} WHERE hash = ?`, [hash]);
       if (row === undefined) return undefined;
       const schema = matchSchema(database, hash, JSON.parse(String(row[0])) as KnownTables);
-      // The oldest goes first: a server sees few schemas at a time, but over the years many.
-      const oldest = cache.keys().next();
-      if (cache.size >= maxCachedSchemas && oldest.done !== true) cache.delete(oldest.value);
       cache.set(hash, schema);
       return schema;
     },

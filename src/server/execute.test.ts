@@ -1,7 +1,12 @@
 import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { describe, expect, test } from "vitest";
 import { defineSync } from "../plugin/define-sync.ts";
+import { clientWins } from "../protocol/conflict.ts";
+import { makeDeviceId } from "../protocol/ids.ts";
+import { HandDevice, type HandOperation } from "../testing/hand-device.ts";
+import { newTodo, one, openPair } from "../testing/server-fixture.ts";
 import { openSmallServer } from "../testing/small-server.ts";
+import { bindAssign } from "./assign.ts";
 
 const names = sqliteTable("names", { id: text("id").primaryKey(), list: text("list"), title: text("title") });
 const numbers = sqliteTable("numbers", { id: integer("id").primaryKey(), list: text("list"), title: text("title") });
@@ -68,5 +73,89 @@ describe("P9: a row that is not the one named is not written", () => {
     const gone = device.delete("names", "gone", row);
     expect(await device.sync(device.tx(gone, device.insert("names", "gone", row), gone), device.tx(gone))).toEqual([]);
     expect(server.all("SELECT count(*) FROM names")).toEqual([[2]]);
+  });
+});
+
+describe("what a new row gets from the server", () => {
+  const notes = sqliteTable("notes", {
+    id: text("id").primaryKey(),
+    title: text("title"),
+    code: text("code").$defaultFn(() => "made"),
+    touched: text("touched").$onUpdateFn(() => "touched"),
+    state: text("state").notNull().default("new"),
+    kind: text("kind").notNull(),
+  });
+  const openNotes = () =>
+    openSmallServer({
+      schema: { notes },
+      sync: defineSync({ notes }, { notes: { scope: "everyone" } }),
+      sql: [
+        "CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, title TEXT, code TEXT, touched TEXT, state TEXT NOT NULL DEFAULT 'new', kind TEXT NOT NULL)",
+      ],
+    });
+  const insert = (id: string, values: Readonly<Record<string, string | null>>): HandOperation => ({
+    shape: { table: "notes", kind: "insert", columns: Object.keys(values) },
+    key: [id],
+    values: Object.values(values),
+    before: [],
+  });
+
+  test("V3: the app's own defaults fill what a device did not write, and nothing that it wrote or `assign` gave", async () => {
+    await using server = await openNotes();
+    const { device } = server;
+    await device.sync(
+      device.tx(insert("n1", { title: "T", kind: "k" })),
+      device.tx(insert("n2", { title: "T", code: "mine", touched: null, kind: "k" })),
+    );
+    const assign = bindAssign(server.database, { notes: () => ({ code: "given" }) }, { ctx: {}, subject: "ann" });
+    Object.assign(device, { caller: { ...device.caller, assign } });
+    await device.sync(device.tx(insert("n3", { title: "T", code: "mine", kind: "k" })));
+    expect(server.all("SELECT * FROM notes ORDER BY id")).toEqual([
+      ["n1", "T", "made", "touched", "new", "k"],
+      ["n2", "T", "mine", null, "new", "k"],
+      ["n3", "T", "given", "touched", "new", "k"],
+    ]);
+  });
+
+  test("V3: a device that does not know a column which a new row must have waits, and nothing is written", async () => {
+    await using server = await openNotes();
+    const { service, database, device } = server;
+    const old = new HandDevice(service, device.caller, { notes: ["id", "title"] }, database, makeDeviceId());
+    await old.handshake();
+    await expect(old.push(old.tx(insert("n1", { title: "T" })))).rejects.toMatchObject({
+      code: "SCHEMA_MISMATCH",
+      message: "The device does not know column `notes.kind`, which a new row must have. Update the app.",
+      details: { tooOld: "device", table: "notes", column: "kind" },
+    });
+    expect(server.all("SELECT * FROM notes")).toEqual([]);
+    // Where `assign` gives it, there is nothing to wait for.
+    const assign = bindAssign(database, { notes: () => ({ kind: "given" }) }, { ctx: {}, subject: "ann" });
+    Object.assign(old, { caller: { ...device.caller, assign } });
+    await old.push({ ...old.tx(insert("n1", { title: "T" })), number: 1 });
+    expect(server.all("SELECT title, kind FROM notes")).toEqual([["T", "given"]]);
+  });
+
+  test("P6: `assign` is asked about a row that comes back, too, and not about one that is there", async () => {
+    const { server, device } = await openPair({ conflict: clientWins() });
+    await using _ = server;
+    const asked: unknown[] = [];
+    const todos = ({ row }: { readonly row: Readonly<Record<string, unknown>> }) => {
+      asked.push(row);
+      return { createdBy: "assigned" };
+    };
+    const assign = bindAssign(server.database, { todos }, { ctx: {}, subject: "ann" });
+    Object.assign(device, { caller: server.caller("ann", assign === undefined ? {} : { assign }) });
+    const row = device.row("todos", "t1") ?? {};
+    await server.run(`DELETE FROM todos WHERE id = 't1'`);
+    await device.sync(
+      device.tx(device.update("todos", "t1", { title: ["One", "back"] }, row)),
+      device.tx(device.update("todos", "t2", { title: ["Two", "Due"] })),
+      device.tx(device.insert("todos", "n1", { ...newTodo, createdBy: "forged" })),
+    );
+    expect(asked).toMatchObject([
+      { id: "t1", title: "back", listId: "a", done: false },
+      { id: "n1", title: "New", createdBy: "forged" },
+    ]);
+    expect(await one(server, `SELECT group_concat(created_by) FROM todos`)).toBe("assigned,assigned");
   });
 });

@@ -25,7 +25,7 @@ const maxLevels = 64;
 export function* findFollowers(nets: ReadonlyMap<string, Net>, live: LiveRows): Core<Followers> {
   const deletes = [...nets.values()].filter((net) => net.kind === "delete" && live.has(net.row));
   if (deletes.length < 2) return new Map<string, never>();
-  const parents = yield* collectParents(deletes, live);
+  const parents = yield* collectParents(deletes, nets, live);
   const deleted = new Set(deletes.map((net) => net.row));
   const next = leadDown(parents, deleted);
   const followers = new Map<string, readonly string[]>();
@@ -42,7 +42,11 @@ export function* findFollowers(nets: ReadonlyMap<string, Net>, live: LiveRows): 
 }
 
 /** The rows that each row hangs on along cascading keys, for the deleted rows and their ancestors, level by level. */
-function* collectParents(deletes: readonly Net[], live: LiveRows): Core<ReadonlyMap<string, readonly string[]>> {
+function* collectParents(
+  deletes: readonly Net[],
+  nets: ReadonlyMap<string, Net>,
+  live: LiveRows,
+): Core<ReadonlyMap<string, readonly string[]>> {
   const parents = new Map<string, readonly string[]>();
   let level = deletes.map((net) => ({ text: net.row, table: net.table, row: live.get(net.row) as LiveRow }));
   for (let depth = 0; level.length > 0 && depth < maxLevels; depth++) {
@@ -56,10 +60,18 @@ function* collectParents(deletes: readonly Net[], live: LiveRows): Core<Readonly
     const read = yield* readLiveRows(unseen.filter(([text]) => !live.has(text)).map(([, named]) => named));
     level = unseen.flatMap(([text, { table }]) => {
       const row = live.get(text) ?? read.get(text);
-      return row === undefined ? [] : [{ text, table, row }];
+      return row === undefined ? [] : [{ text, table, row: afterMove(row, nets.get(text)) }];
     });
   }
   return parents;
+}
+
+/** A row that the transaction itself moves away is in no cascade: its user had it still in the end. */
+function afterMove(row: LiveRow, net: Net | undefined): LiveRow {
+  if (net?.kind !== "update") return row;
+  const values = [...row.values];
+  for (const [column, value] of net.values) values[column.index] = value;
+  return { ...row, values };
 }
 
 function parentsOf(

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import { clientWins } from "../protocol/conflict.ts";
 import type { Value } from "../protocol/ids.ts";
 import type { Outcome } from "../protocol/outcome.ts";
@@ -394,6 +395,24 @@ describe("V3: schemas", () => {
         device.message([{ ...device.tx(device.update("comments", "c1", { body: ["Hello", "x"] })), number: 3 }]),
       ),
     ).rejects.toMatchObject({ details: { tooOld: "device", table: "comments" } });
+  });
+});
+
+describe("V1: a hash that others made to meet", () => {
+  test("INVALID_MESSAGE: nobody is matched with tables that are not its own, in whatever order they are named", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    const turned = Object.fromEntries(Object.entries(device.tables).reverse());
+    await server.device("ann", { tables: turned }).handshake();
+    await server.run(
+      `UPDATE ${serverTables.schemas} SET tables = '{"todos":["id","forged"]}' WHERE hash = '${device.schema}'`,
+    );
+    await expect(server.device("bob").handshake()).rejects.toMatchObject({
+      code: "INVALID_MESSAGE",
+      message: expect.stringContaining(serverTables.schemas),
+    });
+    await server.run(`DELETE FROM ${serverTables.schemas} WHERE hash = '${device.schema}'`);
+    await server.device("bob").handshake();
   });
 });
 

@@ -20,8 +20,11 @@ export const maxPageBytes = 4 * 1024 * 1024;
 /** Bytes of one outcome beyond which rows are left out of it, and of the outcomes of one page. */
 export const outcomeLimits = { bytes: 16 * 1024, pageBytes: 2 * 1024 * 1024 } as const;
 
-/** Scopes of one answer that are summed, at most: all of their rows are read. */
-export const maxCheckedScopes = 1000;
+/**
+ * Scopes of one answer that are summed, at most, and about how many of their rows are read before some are left out: on a
+ * synchronous driver nobody else is answered meanwhile.
+ */
+export const checkLimits = { scopes: 1000, rows: 10_000 } as const;
 
 /** Consecutive transactions of a push that share one database transaction, and operations in it, at most. */
 export const groupLimits = { transactions: 100, operations: 2000 } as const;

@@ -15,17 +15,18 @@ import type { ChangeGroup } from "../protocol/change.ts";
 import { type DeviceId, type Epoch, formatCursor, type Position, type TxRef } from "../protocol/ids.ts";
 import type { Page } from "../protocol/pull.ts";
 import { createChangeCollector } from "./change-groups.ts";
-import { type DeviceRecord, readDevicesSince, type SchemaCache } from "./devices.ts";
+import { type DeviceRecord, readDevicesSince, readRecord, type SchemaCache } from "./devices.ts";
 import type { KnownSchema } from "./known-schema.ts";
 import { maxPageBytes } from "./limits.ts";
 import { readOutcomes, type ToldOutcomes } from "./outcomes.ts";
 import { findCursorFault } from "./pull.ts";
+import { sameScopes } from "./scopes.ts";
 import { readStretch } from "./stretch.ts";
 
 /** Where a stream stands. */
 export interface StreamPlace {
   readonly deviceId: DeviceId;
-  /** What the device holds and may hold, sorted; and the same in one text. */
+  /** What the device holds and may hold, sorted; and a hash of it. */
   readonly scopes: readonly string[];
   readonly scopesText: string;
   readonly schema: string;
@@ -59,6 +60,9 @@ export type StreamNews =
       readonly hasMore: boolean;
     };
 
+/** Devices whose stream stands further behind than so many entries are looked up one by one: since then all may have moved. */
+const nearby = 1000;
+
 interface Shared {
   readonly schema: KnownSchema;
   readonly changes: readonly ChangeGroup[];
@@ -75,14 +79,22 @@ export function* readNews(
   const head = yield* readHead();
   // Written at the installation; its form is known.
   const epoch = (yield* readMeta(metaKeys.epoch)) as Epoch;
-  const shared = new Map<string, Shared | undefined>();
-  const since = places.reduce((least, { scanned }) => Math.min(least, scanned.seq), head.seq);
-  const moved = yield* readDevicesSince(since);
+  const shared = new Map<string, { readonly scopes: readonly string[]; readonly found: Shared | undefined }>();
+  const isFar = ({ scanned }: StreamPlace): boolean => head.seq - scanned.seq > nearby;
+  const since = places.reduce((least, place) => (isFar(place) ? least : Math.min(least, place.scanned.seq)), head.seq);
+  const moved = new Map(yield* readDevicesSince(since));
+  for (const { deviceId } of places.filter(isFar)) {
+    const record = yield* readRecord(deviceId);
+    if (record !== undefined) moved.set(deviceId, record);
+  }
   const news: StreamNews[] = [];
   for (const place of places) {
     const name = `${formatCursor(place.scanned)}|${place.schema}|${place.limit}|${place.scopesText}`;
-    if (!shared.has(name)) shared.set(name, yield* readShared(database, schemas, place, head));
-    const found = shared.get(name);
+    const known = shared.get(name);
+    // The name holds a hash, which a subject who may name scopes can make meet that of others' scopes.
+    const isSame = known !== undefined && sameScopes(known.scopes, place.scopes);
+    const found: Shared | undefined = isSame ? known.found : yield* readShared(database, schemas, place, head);
+    if (known === undefined) shared.set(name, { scopes: place.scopes, found });
     news.push(found === undefined ? { kind: "gap", head } : yield* tell(place, found, { head, epoch, moved }));
   }
   return news;

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { hashScopes } from "../protocol/hash.ts";
 import { formatCursor, parseCursor, type Cursor } from "../protocol/ids.ts";
 import type { LiveFrame } from "../protocol/live.ts";
@@ -127,6 +127,45 @@ describe("live", () => {
     expect(await live.soon()).toBeUndefined();
     await server.run(`UPDATE todos SET title = 'Uno' WHERE id = 't1'`);
     device.apply([page(await live.next())]);
+    live.stop();
+  });
+
+  test("L2: rights are asked for again and heartbeats go out, also where the clock was set back", async () => {
+    let time = 10 * 3_600_000;
+    const { server, device } = await openPair({ now: () => time, heartbeatMs: 40 });
+    await using _ = server;
+    const live = stream(device);
+    expect(await live.soon()).toBeUndefined();
+    time -= 3_600_000;
+    expect(await live.next()).toEqual({ kind: "heartbeat" });
+    server.grants.set("ann", { read: ["list:b"], write: [] });
+    time -= 3_600_000;
+    expect(await live.next()).toEqual({ kind: "end", reason: "pull" });
+  });
+
+  test("U3: a stream that begins far behind has its device's lastTx, without reading those of all others", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    const counted = `WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 3000)`;
+    await device.push(device.tx(device.insert("todos", "n1", todo)));
+    await server.run(
+      `${counted} INSERT INTO _sync_devices (device_id, subject, last_tx, last_seq, schema, registered_at, seen_at) SELECT 'd' || i, 's', 1, i, 'x', 0, 0 FROM c`,
+    );
+    await server.run(
+      `${counted} INSERT INTO _sync_log (stamp, t, kind, mask) SELECT random() & 281474976710655, 0, 0, 1 FROM c`,
+    );
+    const all = vi.spyOn(server.database.connection, "all");
+    const live = stream(device);
+    const first = page(await live.next());
+    const devicesRead = all.mock.calls.flatMap(([sql], i) =>
+      sql.includes("_sync_devices") ? [(all.mock.results[i]?.value as readonly unknown[]).length] : [],
+    );
+    all.mockRestore();
+    expect(first).toMatchObject({ lastTx: { number: 1 }, outcomes: [] });
+    expect(Math.max(...devicesRead)).toBe(1);
+    device.apply([first]);
+    await device.push(device.tx(device.update("todos", "n1", { title: ["New", "Newer"] })));
+    expect(page(await live.next())).toMatchObject({ lastTx: { number: 2 } });
     live.stop();
   });
 

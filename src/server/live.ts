@@ -20,7 +20,7 @@ import type { LiveEnd } from "../protocol/live.ts";
 import { readDevice, type SchemaCache } from "./devices.ts";
 import { readNews, type StreamNews, type StreamPlace } from "./live-pages.ts";
 import { createReader, createStream, type Stream, type StreamedFrame, type StreamOptions } from "./live-stream.ts";
-import { areStale, targetScopes } from "./scopes.ts";
+import { areStale, sameScopes, targetScopes } from "./scopes.ts";
 
 /** The streams of one database. */
 export interface LiveStreams {
@@ -92,15 +92,17 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
 
   const onInterval = (): void => {
     const time = now();
-    for (const stream of streams) if (time - stream.askedAt >= intervalMs) stream.isStale = true;
-    for (const stream of streams) if (time - stream.sentAt >= intervalMs) beat(stream, time);
+    // A clock that was set back must not keep a right alive: what lies ahead of it is long ago, too.
+    const isOver = (since: number): boolean => Math.abs(time - since) >= intervalMs;
+    for (const stream of streams) if (isOver(stream.askedAt)) stream.isStale = true;
+    for (const stream of streams) if (isOver(stream.sentAt)) beat(stream, time);
     schedule();
   };
 
   const beat = (stream: Stream, time: number): void => {
     const { place } = stream;
     const lag = place === undefined ? 0 : place.scanned.seq - place.cursor.seq;
-    const isLate = lag >= maxLag || (lag > 0 && time - stream.pagedAt >= maxLagMs);
+    const isLate = lag >= maxLag || (lag > 0 && Math.abs(time - stream.pagedAt) >= maxLagMs);
     if (place !== undefined && stream.carries === "pages" && isLate) {
       stream.place = { ...place, wantsPage: true };
       stream.isDirty = true;
@@ -182,7 +184,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
       stream.asOf = rights.asOf;
       const scopes = targetScopes(rights, stream.request.wanted);
       const { place } = stream;
-      if (place === undefined || hashScopes(scopes) === place.scopesText) return;
+      if (place === undefined || sameScopes(scopes, place.scopes)) return;
       if (stream.carries === "pages") return end(stream, "pull");
       stream.place = { ...place, scopes, scopesText: hashScopes(scopes) };
       hand(stream, { frame: { kind: "poke" }, cursor: formatCursor(place.cursor) });

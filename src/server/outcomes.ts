@@ -200,20 +200,17 @@ export function* forgetRejectedKeys(
   );
 }
 
-/** The rows whose insert by this device was refused and not acknowledged yet, with the transaction that was refused. */
-export function* readRejectedKeys(deviceId: DeviceId): Core<ReadonlyMap<string, number>> {
-  const rows = yield* all(`SELECT tbl, row_key, number FROM ${serverTables.rejectedKeys} WHERE device_id = ?`, [
-    deviceId,
-  ]);
-  return new Map(rows.map(([table, rowKey, number]) => [rejectedName(String(table), String(rowKey)), Number(number)]));
+/** Whether a device has such rows; most have none, and then none is asked about. It may also have very many. */
+export function* hasRejectedKeys(deviceId: DeviceId): Core<boolean> {
+  const found = yield* first(`SELECT 1 FROM ${serverTables.rejectedKeys} WHERE device_id = ? LIMIT 1`, [deviceId]);
+  return found !== undefined;
 }
 
-/** Looks a row up among {@link readRejectedKeys}. */
-export function rejectedIn(rejected: ReadonlyMap<string, number>, table: string, rowKey: string): number | undefined {
-  return rejected.size === 0 ? undefined : rejected.get(rejectedName(table, rowKey));
-}
-
-/** How {@link readRejectedKeys} names a row. */
-export function rejectedName(table: string, rowKey: string): string {
-  return `${table}\n${rowKey}`;
+/** The transaction of this device whose insert of a row was refused; undefined when none was, or long ago. */
+export function* readRejection(deviceId: DeviceId, table: string, rowKey: string): Core<number | undefined> {
+  const found = yield* first(
+    `SELECT number FROM ${serverTables.rejectedKeys} WHERE device_id = ? AND tbl = ? AND row_key = ?`,
+    [deviceId, table, rowKey],
+  );
+  return found === undefined ? undefined : Number(found[0]);
 }

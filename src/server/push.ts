@@ -16,11 +16,11 @@ import { type DeviceId, parseCursor, type TxRef } from "../protocol/ids.ts";
 import type { PushRequest, PushTransaction } from "../protocol/push.ts";
 import { type ApplyContext, applyTransaction, type Verdict } from "./apply.ts";
 import { appendMarker } from "./declaration.ts";
-import { type DeviceRecord, readAnnounced, readDevice, type SchemaCache, writeLastTx } from "./devices.ts";
+import { type DeviceRecord, readDevice, type SchemaCache, writeLastTx } from "./devices.ts";
 import type { Assign } from "./execute.ts";
 import type { KnownSchema } from "./known-schema.ts";
 import type { OperationReader, ReadTransaction, Refusal, RowOperation } from "./operations.ts";
-import { hasNotes, readRejectedKeys } from "./outcomes.ts";
+import { hasNotes, hasRejectedKeys } from "./outcomes.ts";
 import { createRecorder, type Recorder } from "./record.ts";
 import { areAllowed, type Revival, withRevivals } from "./revivals.ts";
 import { areStale, type AskedRights } from "./scopes.ts";
@@ -71,7 +71,7 @@ export function* preparePush(request: PushRequest, subject: string, schemas: Sch
     if (schema === undefined) return { kind: "need-schema" };
     known.set(tx.schema, schema);
   }
-  const announced = yield* readAnnounced(request.deviceId);
+  const { announced } = device;
   return {
     kind: "ready",
     device,
@@ -151,7 +151,10 @@ export function* pushGroup(
   if (request.cursor !== undefined && !(yield* vouches(parseCursor(request.cursor)))) return result("gap", 0);
   if (mode === "alone") yield* run("PRAGMA defer_foreign_keys = ON");
 
-  const recorder = createRecorder(context, yield* hasNotes(deviceId), new Map(yield* readRejectedKeys(deviceId)));
+  const recorder = createRecorder(context, {
+    hasNotes: yield* hasNotes(deviceId),
+    hasRejected: yield* hasRejectedKeys(deviceId),
+  });
   let stop: GroupResult | undefined;
   for (let i = 0; i < txs.length; i++) {
     const tx = txs[i] as PushTransaction;
@@ -253,7 +256,7 @@ function* judge(
     ...context,
     clientTime,
     hasNotes: recorder.hasNotes,
-    rejected: recorder.rejected,
+    hasRejected: recorder.hasRejected,
     ...(revivals === undefined ? {} : { isAuthorized: (rows) => areAllowed(revivals.get(tx.number), rows) }),
   };
   return yield* applyTransaction(apply, read.operations);

@@ -12,16 +12,9 @@ import type { Outcome } from "../protocol/outcome.ts";
 import type { PushTransaction } from "../protocol/push.ts";
 import type { Verdict } from "./apply.ts";
 import { type LiveRows, readLiveRows } from "./live-rows.ts";
-import { foldOperations } from "./net.ts";
+import { foldOperations, type Net } from "./net.ts";
 import type { Refusal, RowOperation } from "./operations.ts";
-import {
-  forgetRejectedKeys,
-  rejectedIn,
-  rejectedName,
-  writeNotes,
-  writeOutcome,
-  writeRejectedKeys,
-} from "./outcomes.ts";
+import { forgetRejectedKeys, writeNotes, writeOutcome, writeRejectedKeys } from "./outcomes.ts";
 import type { Rights } from "./scopes.ts";
 import { serverVersion } from "./settle.ts";
 
@@ -29,51 +22,48 @@ import { serverVersion } from "./settle.ts";
 export interface Recorder {
   /** Whether the device has any notes. */
   readonly hasNotes: boolean;
-  /** Rows whose insert by this device was refused. */
-  readonly rejected: ReadonlyMap<string, number>;
+  /** Whether there are rows whose insert by this device was refused. */
+  readonly hasRejected: boolean;
   /** A transaction that is in the database now, as written or merged. */
   keep(tx: PushTransaction, verdict: Extract<Verdict, { kind: "applied" }>): Core<void>;
   /** A transaction that is refused for good. `live`: its rows, if they were read. */
   refuse(tx: PushTransaction, operations: readonly RowOperation[], refusal: Refusal, live: LiveRows): Core<void>;
 }
 
-/** Creates the recorder of a group. `rejected` is its own from now on. */
+/** Creates the recorder of a group. `before`: what the device has of earlier ones. */
 export function createRecorder(
   device: { readonly deviceId: DeviceId; readonly rights: Rights },
-  deviceHasNotes: boolean,
-  rejected: Map<string, number>,
+  before: { readonly hasNotes: boolean; readonly hasRejected: boolean },
 ): Recorder {
   const { deviceId, rights } = device;
-  let isNoted = deviceHasNotes;
+  let isNoted = before.hasNotes;
+  let isRejected = before.hasRejected;
   return {
     get hasNotes() {
       return isNoted;
     },
-    rejected,
+    get hasRejected() {
+      return isRejected;
+    },
     *keep(tx, { conflicts, notes, inserted }) {
       if (conflicts.length > 0)
         yield* writeOutcome(deviceId, { status: "merged", number: tx.number, stamp: tx.stamp, conflicts });
       if (notes.length > 0) yield* writeNotes(deviceId, tx.number, notes);
       isNoted ||= notes.length > 0;
-      if (rejected.size === 0) return;
       // A row that is there after all depends on nothing any more.
-      const revived = inserted
-        .map((net) => ({ table: net.table.key, rowKey: net.keyText }))
-        .filter((row) => rejectedIn(rejected, row.table, row.rowKey) !== undefined);
-      yield* forgetRejectedKeys(deviceId, revived);
-      for (const row of revived) rejected.delete(rejectedName(row.table, row.rowKey));
+      if (isRejected) yield* forgetRejectedKeys(deviceId, inserted.map(rowOf));
     },
     *refuse(tx, operations, refusal, live) {
       yield* writeOutcome(deviceId, yield* describe(tx, operations, refusal, live, rights));
       const inserts = [...foldOperations(operations).values()].filter((net) => net.kind === "insert");
-      yield* writeRejectedKeys(
-        deviceId,
-        tx.number,
-        inserts.map((net) => ({ table: net.table.key, rowKey: net.keyText })),
-      );
-      for (const net of inserts) rejected.set(rejectedName(net.table.key, net.keyText), tx.number);
+      yield* writeRejectedKeys(deviceId, tx.number, inserts.map(rowOf));
+      isRejected ||= inserts.length > 0;
     },
   };
+}
+
+function rowOf({ table, keyText }: Net): { readonly table: string; readonly rowKey: string } {
+  return { table: table.key, rowKey: keyText };
 }
 
 /** The outcome of a refusal, with the server's version of the row concerned if the subject may read it (rule P9). */

@@ -286,6 +286,44 @@ describe("upkeep", () => {
     expect(await one(server, "SELECT total_changes()")).toBe(changes);
   });
 
+  test("`stats` counts a reset for each fresh snapshot that a device is sent to take or says why it takes", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    const resets = async () => (await server.service.stats()).resets;
+    const because = "CHECKSUM_MISMATCH" as const;
+    // None of these is a fresh snapshot that begins.
+    await device.pull({ because });
+    expect(await resets()).toEqual({});
+    device.cursor = undefined;
+    device.limit = 1;
+    await device.pull({ because });
+    expect(device.pages.length).toBeGreaterThan(1);
+    expect(await resets()).toEqual({ CHECKSUM_MISMATCH: 1 });
+    await server.run(`UPDATE todos SET title = 'x' WHERE id = 't1'`);
+    await trim(server);
+    expect(await device.pull()).toContain("reset CURSOR_EXPIRED");
+    expect(await resets()).toEqual({ CHECKSUM_MISMATCH: 1, CURSOR_EXPIRED: 1 });
+  });
+
+  test("a clock that was set back does not keep the log from being looked at", async () => {
+    let time = 1e12;
+    const { server } = await openPair({ now: () => time });
+    await using _ = server;
+    const retention = createRetention({
+      database: server.database,
+      retention: readRetention(),
+      onError: (error) => expect(error).toBeUndefined(),
+    });
+    await retention.run();
+    const looks = vi.spyOn(retention, "run");
+    retention.noticed();
+    expect(looks).not.toHaveBeenCalled();
+    time -= 365 * 24 * 3_600_000;
+    retention.noticed();
+    expect(looks).toHaveBeenCalledOnce();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  });
+
   test("what fails is told, and a server that is closed trims no more", async () => {
     let time = 1_000_000;
     const { server } = await openPair({ now: () => time });

@@ -27,7 +27,7 @@ import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
 import { trimLimits } from "./limits.ts";
 import { dropOldNotes } from "./outcomes.ts";
-import { countTrimmed, showHorizon } from "./retention-totals.ts";
+import { countTrimmed, type HorizonAge, showHorizon } from "./retention-totals.ts";
 
 /** How much of the log is kept. Whichever is reached first, trims it. */
 export interface RetentionOptions {
@@ -100,7 +100,7 @@ export function createRetention({ database, retention, onError }: RetentionConte
   let lookedAt: number | undefined;
   let isRunning = false;
   let isStopped = false;
-  const shown = showHorizon({});
+  let shown: HorizonAge | undefined;
 
   /** Up to where the log is to be trimmed, and whether its age is to be noted. */
   function* plan(): Core<{ readonly upTo: number; readonly head: number; readonly isNoteDue: boolean }> {
@@ -140,14 +140,17 @@ export function createRetention({ database, retention, onError }: RetentionConte
     }
     if (upTo > 0) await trim(upTo);
     const age = await transact(connection, "read", () => readHorizonAge(now()));
-    if (age !== undefined) shown.since = now() - age;
+    // Not before: an app that makes a database for each request leaves nothing behind.
+    if (age !== undefined) (shown ??= showHorizon({})).since = now() - age;
   };
 
   const retaining: Retention = {
     noticed(head) {
       if (isKept || isRunning || isStopped) return;
       const grown = head === undefined || lookedAt === undefined ? 0 : head - lookedAt;
-      if (now() < dueAt && grown < every.entries) return;
+      const waits = dueAt - now();
+      // Longer than ever waited for: the clock was set back.
+      if (waits > 0 && waits <= lookEveryMs && grown < every.entries) return;
       void retaining.run();
     },
     async run() {

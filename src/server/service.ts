@@ -237,7 +237,8 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
         const { answer } = computed.result;
         if (answer.kind === "reset") countReset(answer.reason);
         // Once for each fresh snapshot: with its first page.
-        else if (request.because !== undefined && request.round === undefined) countReset(request.because);
+        else if (request.because !== undefined && request.cursor === undefined && request.round === undefined)
+          countReset(request.because);
         return answer;
       });
     },

@@ -82,17 +82,10 @@ export function* settle(context: SettleContext, net: Net, conflict: ConflictOf):
     const message = `The resolver \`${resolver.name}\` of table \`${net.table.key}\` failed.`;
     return { kind: "refused", refusal: { code: "RESOLVER_FAILED", message, index: net.lastIndex } };
   }
-  const fault =
-    resolution === "client"
-      ? findSeenFault(net, conflict)
-      : resolution === "server"
-        ? undefined
-        : findPlanFault(plan, resolver.name);
+  const fault = findPlanFault(plan);
   if (fault !== undefined) {
-    return {
-      kind: "refused",
-      refusal: { code: "INVALID_VALUE", message: `Table \`${net.table.key}\`: ${fault}.`, index: net.lastIndex },
-    };
+    const message = `Table \`${net.table.key}\`: ${fault}, in the row that the resolver \`${resolver.name}\` decided on.`;
+    return { kind: "refused", refusal: { code: "INVALID_VALUE", message, index: net.lastIndex } };
   }
   // A row of which nothing is the device's is the server's.
   const winner = resolution === "client" ? "client" : plan.kind === "keep" ? "server" : "merged";
@@ -259,12 +252,12 @@ function planOf(
   return changed.size === 0 ? { kind: "keep" } : { kind: "write", values: changed };
 }
 
-/** A resolver's row is checked like one that a device wrote (rule P6). */
-function findPlanFault(plan: Plan, resolver: string): string | undefined {
+/** A resolver's row, and one that comes back as its user saw it, are checked like one that a device wrote (rule P6). */
+function findPlanFault(plan: Plan): string | undefined {
   if (plan.kind !== "write") return undefined;
   for (const [column, value] of plan.values) {
     const fault = findValueFault(column, value);
-    if (fault !== undefined) return `in the row of the resolver \`${resolver}\`, ${fault}`;
+    if (fault !== undefined) return fault;
   }
   return undefined;
 }
@@ -278,14 +271,4 @@ function changedValues(values: ReadonlyMap<SyncColumn, Value>, live: LiveRow): R
   return new Map(
     [...values].filter(([column, value]) => !equalValues(live.values[column.index] ?? null, value, column.form)),
   );
-}
-
-/** A row that comes back whole is the device's word: its values are checked like written ones. */
-function findSeenFault(net: Net, conflict: ConflictOf): string | undefined {
-  if (conflict.live !== undefined || net.seenRow === undefined) return undefined;
-  for (let i = 0; i < net.seenRow.length; i++) {
-    const fault = findValueFault(net.known.others[i] as SyncColumn, net.seenRow[i] ?? null);
-    if (fault !== undefined) return fault;
-  }
-  return undefined;
 }

@@ -103,8 +103,7 @@ function* readSlice(
     if (end === part.length && bytes + size > page.bytes && !(page.isFirst && at === 0)) end = at;
     if (end < part.length) {
       // It comes with a later page.
-      if (before === untouched) touched.get(row.known.table)?.delete(keyText(row.key));
-      else Object.assign(row, before);
+      Object.assign(row, before);
       continue;
     }
     bytes += size;
@@ -162,7 +161,7 @@ function touch(
 
 function union(left: readonly SyncColumn[], right: readonly SyncColumn[]): readonly SyncColumn[] {
   const more = right.filter((column) => !left.includes(column));
-  return more.length === 0 ? left : [...left, ...more].sort((a, b) => a.index - b.index);
+  return more.length === 0 ? left : [...left, ...more];
 }
 
 /** Reads rows as they are now. */

@@ -38,13 +38,13 @@ export interface DeviceFixture extends Disposable {
   base(): Promise<TableRows>;
 }
 
-/** Opens a device with the given tables. */
+/** Opens a device with the given tables, or again over the database of one that was opened before. */
 export async function openDeviceFixture(
   definition: SyncDefinition<Record<string, unknown>>,
-  ddl: string,
+  tables: string | Database.Database,
 ): Promise<DeviceFixture> {
-  const raw = new Database(":memory:");
-  raw.exec(ddl);
+  const raw = typeof tables === "string" ? new Database(":memory:") : tables;
+  if (typeof tables === "string") raw.exec(tables);
   const db = withSync(drizzle(raw, { schema: definition.schema }), definition);
   const sync = syncOf(db);
   await sync.install("device");

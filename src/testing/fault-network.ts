@@ -19,10 +19,13 @@ import type { PullRequest } from "../protocol/pull.ts";
 export const faults = ["lose-request", "lose-answer", "repeat", "late", "hold-request", "hold-answer"] as const;
 export type Fault = (typeof faults)[number];
 
+/** Which call a fault is for. `round`: a pull that goes on with a round. */
+export type Call = "handshake" | "push" | "pull" | "round";
+
 export interface FaultNetwork {
   readonly transport: Transport;
-  /** Decides the fate of the next call; several are used up in order. */
-  fail(fault: Fault): void;
+  /** Decides the fate of the next call, or of the next one of a kind; several are used up in order. */
+  fail(fault: Fault, of?: Call): void;
   /** Cuts the cable, and any stream; or mends it. */
   setDown(down: boolean): void;
   /** Breaks the live stream, at once or after so many further frames. */
@@ -41,7 +44,7 @@ const offline = (what: string): SyncError => new SyncError({ code: "OFFLINE", me
 
 /** Creates the network. `chance` decides the fate of calls for which nothing was planned. */
 export function createFaultNetwork(inner: Transport, chance: () => Fault | undefined = () => undefined): FaultNetwork {
-  let planned: Fault[] = [];
+  let planned: { readonly fault: Fault; readonly of: Call | undefined }[] = [];
   let late: (() => Promise<unknown>)[] = [];
   let held: (() => void)[] = [];
   let isDown = false;
@@ -63,12 +66,17 @@ export function createFaultNetwork(inner: Transport, chance: () => Fault | undef
       held.push(release);
     });
 
-  async function call<T>(what: string, signal: AbortSignal, send: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const nextFault = (what: Call): Fault | undefined => {
+    const index = planned.findIndex(({ of }) => of === undefined || of === what || (of === "pull" && what === "round"));
+    return index < 0 ? chance() : planned.splice(index, 1)[0]?.fault;
+  };
+
+  async function call<T>(what: Call, signal: AbortSignal, send: (signal: AbortSignal) => Promise<T>): Promise<T> {
     // An answer never comes in the same tick as its request.
     await Promise.resolve();
     if (signal.aborted) throw aborted();
     if (isDown) throw offline(`the ${what}`);
-    const fault = planned.shift() ?? chance();
+    const fault = nextFault(what);
     switch (fault) {
       case undefined:
         return send(signal);
@@ -100,7 +108,9 @@ export function createFaultNetwork(inner: Transport, chance: () => Fault | undef
     if (isDown) throw offline("the stream");
     const broken = new AbortController();
     const cut = (): void => broken.abort();
-    const frames = inner.live(request, { signal: AbortSignal.any([options.signal, broken.signal]) });
+    const frames = inner.live(request, {
+      signal: AbortSignal.any([options.signal, broken.signal]),
+    });
     const iterator = frames[Symbol.asyncIterator]();
     const isBroken = new Promise<never>((_, reject) => {
       broken.signal.addEventListener("abort", () => reject(offline("the stream")), { once: true });
@@ -130,13 +140,16 @@ export function createFaultNetwork(inner: Transport, chance: () => Fault | undef
     transport: {
       handshake: (request, { signal }) =>
         call("handshake", signal, (inside) => inner.handshake(request, { signal: inside })),
-      pull: (request, { signal }) => call("pull", signal, (inside) => inner.pull(request, { signal: inside })),
+      pull: (request, { signal }) =>
+        call(request.round === undefined ? "pull" : "round", signal, (inside) =>
+          inner.pull(request, { signal: inside }),
+        ),
       push: (request, { signal }) => call("push", signal, (inside) => inner.push(request, { signal: inside })),
       ...(inner.live ? { live } : {}),
       ...(inner.liveKind ? { liveKind: inner.liveKind } : {}),
       close: () => inner.close?.(),
     },
-    fail: (fault) => void planned.push(fault),
+    fail: (fault, of) => void planned.push({ fault, of }),
     setDown(down) {
       isDown = down;
       if (down) for (const cut of streamCuts) cut();

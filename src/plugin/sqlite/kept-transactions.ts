@@ -55,10 +55,7 @@ export function* pruneKept({ nowMs, keepSentMs }: { readonly nowMs: number; read
     if (!isOld) break;
     pruned = Number(seq);
   }
-  if (pruned > before) {
-    yield* run(`DELETE FROM ${SENT} WHERE seq <= ?`, [pruned]);
-    yield* writeMeta(metaKeys.pruned, pruned);
-  }
+  if (pruned > before) yield* giveUp(pruned);
   if (pruned < oldest) return;
   // Twice what has just been given up: what lies behind is caught up with.
   const upTo = Math.min(pruned, oldest + Math.max(step, 2 * (pruned - before)));
@@ -119,9 +116,13 @@ export function* findTransaction(number: number): Core<LoggedTransaction | undef
   return { markerSeq: Number(seq), stamp: Number(stamp), status };
 }
 
-/** Empties the queue: what is in it left undone, and is to be pushed no more. In a write transaction. */
+/**
+ * Empties the queue: what is in it left undone, and is to be pushed no more. What was kept is given up: another subject may
+ * be next, under whose name it must not be sent. In a write transaction.
+ */
 export function* voidTransactions(after: number, nowMs: number): Core<void> {
   const { seq: dropped } = yield* readDropped();
+  yield* giveUp(dropped);
   yield* run(`UPDATE ${LOG} SET kind = ? WHERE t = ${MARKER} AND k0 > ? AND seq > ?`, [
     markerKinds.rejected,
     after,
@@ -142,6 +143,12 @@ export function* clearTransactions(): Core<void> {
   const last = Number((yield* first(`SELECT max(seq) FROM ${LOG}`))?.[0] ?? 0);
   yield* writeDropped({ number: 0, stamp: 0, seq: last });
   yield* writeMeta(metaKeys.pruned, last);
+}
+
+/** What lies up to this row never comes back; it is deleted by and by. */
+function* giveUp(seq: number): Core<void> {
+  yield* run(`DELETE FROM ${SENT} WHERE seq <= ?`, [seq]);
+  yield* writeMeta(metaKeys.pruned, seq);
 }
 
 function* readPruned(): Core<number> {

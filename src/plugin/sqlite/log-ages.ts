@@ -46,6 +46,11 @@ export function* readSeqBefore(at: number, now: number): Core<number> {
   return (yield* readAges(now)).reduce((seq, age) => (age.at <= at ? age.seq : seq), 0);
 }
 
+/** A time by which the log had reached a seq, in milliseconds since 1970: now, where no note tells of an earlier one. */
+export function* readWrittenBy(seq: number, now: number): Core<number> {
+  return (yield* readAges(now)).find((age) => age.seq >= seq)?.at ?? now;
+}
+
 /** A time after which nothing has been trimmed: how far back the log reaches at least. Undefined before the first note. */
 export function* readHorizonAge(now: number): Core<number | undefined> {
   const horizon = yield* readHorizon();

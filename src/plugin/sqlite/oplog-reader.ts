@@ -8,12 +8,11 @@
  * @module
  */
 
-import { hlcNow } from "../../protocol/hlc.ts";
 import type { Key, Position, Value } from "../../protocol/ids.ts";
 import { all, each, first, run, type Core, type Rows } from "../core.ts";
 import type { Layout } from "../layouts.ts";
 import { readMeta, writeMeta } from "../meta.ts";
-import { LOG, MARKER, SCOPE_INDEX, STAMP_SQL, kindNames, kindNumbers, metaKeys, type EntryKind } from "../names.ts";
+import { LOG, MARKER, SCOPE_INDEX, STAMP_SQL, kindNames, metaKeys, type EntryKind } from "../names.ts";
 import { meetsScopes, splitScopes } from "../scope-text.ts";
 import type { SyncDatabase } from "../sync-database.ts";
 import type { SyncColumn, SyncTable } from "../table.ts";
@@ -220,58 +219,12 @@ export function* indexTail(sync: SyncDatabase, maxRows: number): Core<number> {
   return Number(end[1]);
 }
 
-/**
- * When columns of a row were last written (rule P11). Of what was trimmed, the time of the horizon: it was no later. Columns
- * that were last written before the log began are missing.
- */
-export function* lastWriteHlc(
-  sync: SyncDatabase,
-  table: SyncTable,
-  key: Key,
-  columns: readonly SyncColumn[],
-): Core<ReadonlyMap<string, number>> {
-  const times = new Map<string, number>();
-  const numbers = [...sync.layouts.values()]
-    .filter((layout) => layout.name === table.name)
-    .map((layout) => layout.number);
-  const wanted = new Set(columns.map((column) => column.key));
-  const at = key.map((_, i) => `k${i} = ?`).join(" AND ");
-  // Mostly found at once; a row that was changed a million times since is not read 32 entries at a time.
-  for (let before = Number.MAX_SAFE_INTEGER, limit = 32; wanted.size > 0; limit = Math.min(limit * 4, 8192)) {
-    const rows = yield* all(
-      `SELECT seq, t, kind, mask FROM ${LOG} WHERE t IN (${numbers.join(", ")}) AND ${at} AND seq < ? ORDER BY seq DESC LIMIT ?`,
-      [...key, before, limit],
-    );
-    for (const [seq, number, kind, mask] of rows) {
-      const layout = yield* layoutOf(sync, Number(number));
-      if (layout === undefined || kind === kindNumbers.moved) continue;
-      const written =
-        kind === kindNumbers.update ? layout.changed(mask ?? null).map((column) => column.key) : [...wanted];
-      const found = written.filter((column) => wanted.delete(column));
-      if (found.length === 0) continue;
-      const time = yield* timeOf(sync, Number(seq));
-      for (const column of found) times.set(column, time);
-    }
-    if (rows.length < limit) break;
-    before = lastSeq(rows);
-  }
-  const horizonTime = wanted.size === 0 ? undefined : yield* readHorizonTime();
-  if (horizonTime !== undefined) for (const column of wanted) times.set(column, horizonTime);
-  return times;
-}
-
 /** The layout that an entry names, also one that another process has added meanwhile. */
 export function* layoutOf(sync: SyncDatabase, number: number): Core<Layout | undefined> {
   const layout = sync.layouts.get(number);
   if (layout !== undefined) return layout;
   yield* sync.reloadLayouts();
   return sync.layouts.get(number);
-}
-
-// The marker that closes the entry's transaction has its time; what strangers left open is as good as written now.
-function* timeOf(sync: SyncDatabase, seq: number): Core<number> {
-  const marker = yield* first(`SELECT mask FROM ${LOG} WHERE seq > ? AND t = ${MARKER} ORDER BY seq LIMIT 1`, [seq]);
-  return marker === undefined ? hlcNow(0, sync.now()) : Number(marker[0]);
 }
 
 function entryFields(sync: SyncDatabase): string {

@@ -39,7 +39,7 @@ function* closingWork(schema: string, meta: ReadonlyMap<string, Value>, now: num
   const marker = yield* first(`SELECT k0, mask FROM ${LOG} WHERE t = ${MARKER} ORDER BY seq DESC LIMIT 1`);
   const dropped = JSON.parse(String(meta.get(metaKeys.dropped) ?? "[0]")) as readonly number[];
   const number = Number(marker?.[0] ?? dropped[0] ?? 0) + 1;
-  const hlc = hlcNow(Number(marker?.[1] ?? 0), now);
+  const hlc = hlcNow(Number(marker?.[1] ?? 0), now + Number(meta.get(metaKeys.clock) ?? 0));
   return [
     {
       sql: `INSERT INTO ${LOG}(stamp, t, kind, mask, k0, c0) VALUES (${STAMP_SQL}, ${MARKER}, 0, ?, ?, ?)`,

@@ -25,17 +25,27 @@ export interface WebSite extends AsyncDisposable {
 export interface WebSiteOptions {
   /** Gets requests under `/api/`. */
   readonly api?: RequestListener;
+  /** The files to bundle; the first one is the page's. @default those of the browser tests */
+  readonly entries?: readonly string[];
   /** The markup of the React page, rendered by the server. */
   readonly reactMarkup?: string;
 }
 
+const ownEntries = ["web-page.ts", "react-page.tsx", "web.worker.ts"].map((file) => path.join(here, file));
+
+const scriptOf = (entry = ""): string => path.basename(entry).replace(/\.tsx?$/, ".js");
+
 /** Bundles and serves. */
-export async function serveWebSite({ api, reactMarkup = "" }: WebSiteOptions = {}): Promise<WebSite> {
+export async function serveWebSite({
+  api,
+  entries = ownEntries,
+  reactMarkup = "",
+}: WebSiteOptions = {}): Promise<WebSite> {
   const folder = await mkdtemp(path.join(tmpdir(), "drizzle-sync-site-"));
   // The build step is plain JavaScript: a folder in, files out.
   await (prebundleSqlite as (folder: string) => Promise<void>)(folder);
   await build({
-    entryPoints: ["web-page.ts", "react-page.tsx", "web.worker.ts"].map((file) => path.join(here, file)),
+    entryPoints: [...entries],
     jsx: "automatic",
     bundle: true,
     format: "esm",
@@ -53,7 +63,7 @@ export async function serveWebSite({ api, reactMarkup = "" }: WebSiteOptions = {
   });
   await writeFile(
     path.join(folder, "index.html"),
-    '<!doctype html><title>test</title><script type="module" src="/web-page.js"></script>',
+    '<!doctype html><title>test</title><script type="module" src="/' + scriptOf(entries[0]) + '"></script>',
   );
   await writeFile(
     path.join(folder, "react.html"),

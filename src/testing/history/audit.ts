@@ -16,6 +16,8 @@ export interface EffectiveTransaction {
   readonly n: number;
   /** Its place in the order of all transactions. */
   readonly position: number;
+  /** Where the server's log ended before it: who stands further on has it. */
+  readonly head: number;
   readonly changes: readonly AuditRow[];
   /** The rows that it was to write, as they were before. */
   readonly before: ReadonlyMap<string, Row | undefined>;
@@ -26,6 +28,8 @@ export interface Audit {
   readonly transactions: ReadonlyMap<string, EffectiveTransaction>;
   /** By row: the values of `by` that it had, and the position from which on. */
   readonly versions: ReadonlyMap<string, readonly { readonly by: string; readonly position: number }[]>;
+  /** The position of the last transaction that somebody has who stands at this place in the server's log. */
+  positionAt(seq: number): number;
 }
 
 /** Goes through the audit once. `effectsOf` says what a transaction was to do. */
@@ -50,7 +54,15 @@ export function readAudit(run: RecordedRun, effectsOf: (tx: string) => readonly 
     const { author, n } = row.new ?? {};
     if (transactions.has(row.key)) blame("exactly-once", `${row.key} took effect twice`);
     const before = new Map(effectsOf(row.key).map((effect) => [nameOf(effect), live.get(nameOf(effect))]));
-    current = { tx: row.key, author: String(author), n: Number(n), position: transactions.size, changes: [], before };
+    current = {
+      tx: row.key,
+      author: String(author),
+      n: Number(n),
+      position: transactions.size,
+      head: row.head,
+      changes: [],
+      before,
+    };
     transactions.set(row.key, current);
   };
 
@@ -87,7 +99,21 @@ export function readAudit(run: RecordedRun, effectsOf: (tx: string) => readonly 
   }
   checkSums();
   checkEnd(run, live, blame);
-  return { transactions, versions };
+  const heads = [...transactions.values()].map(({ head }) => head);
+  return {
+    transactions,
+    versions,
+    positionAt(seq) {
+      let low = 0;
+      let high = heads.length;
+      while (low < high) {
+        const middle = (low + high) >>> 1;
+        if ((heads[middle] as number) < seq) low = middle + 1;
+        else high = middle;
+      }
+      return low - 1;
+    },
+  };
 }
 
 /** The server's tables hold what the changes add up to. */

@@ -9,15 +9,18 @@ import type { Audit } from "./audit.ts";
 import {
   nameOf,
   wasRestored,
+  type AuditRow,
   type Blame,
   type RecordedDevice,
   type RecordedRun,
   type Row,
   type Rows,
 } from "./recorded-run.ts";
+import { sumRows } from "./row-sums.ts";
 
 /** Checks what the devices showed. */
 export function checkDevices(run: RecordedRun, audit: Audit, blame: Blame): void {
+  if (!wasRestored(run)) checkWholes(run, audit, blame);
   for (const device of run.devices) {
     // A server that was put back shows earlier states, and the audit of what it had is gone with them.
     if (!wasRestored(run)) {
@@ -33,7 +36,7 @@ export function checkDevices(run: RecordedRun, audit: Audit, blame: Blame): void
   }
 }
 
-/** What was read while nothing was pending is the server's state at one position, and never at an earlier one than before. */
+/** What was read, but for rows of pending transactions, is the server's state at one position, and never an earlier one. */
 function checkReads(device: RecordedDevice, audit: Audit, blame: Blame): void {
   let floor = 0;
   for (const event of device.events) {
@@ -41,6 +44,7 @@ function checkReads(device: RecordedDevice, audit: Audit, blame: Blame): void {
     let from = 0;
     let to = Number.POSITIVE_INFINITY;
     for (const [table, key, by] of event.rows) {
+      if (event.pending.includes(by)) continue;
       const versions = audit.versions.get(nameOf({ table, key })) ?? [];
       const at = versions.findIndex((version) => version.by === by);
       const version = versions[at];
@@ -56,6 +60,47 @@ function checkReads(device: RecordedDevice, audit: Audit, blame: Blame): void {
     if (to <= floor)
       blame("backwards", `${device.name} shows an earlier state than before: ${JSON.stringify(event.rows)}`);
     floor = Math.max(floor, from);
+    const position = audit.positionAt(event.seq);
+    if (from <= to && (position < from || position >= to))
+      blame("cursor", `${device.name} stands at ${event.seq}, after ${position}, and shows ${from} to ${to}`);
+  }
+}
+
+/** All rows that were shown while nothing was pending are the server's, at the very place where the device stood. */
+function checkWholes(run: RecordedRun, audit: Audit, blame: Blame): void {
+  const reads = run.devices
+    .flatMap(({ name, events }) =>
+      events.flatMap((event) =>
+        event.kind === "read" && event.whole
+          ? [{ name, seq: event.seq, whole: event.whole, position: audit.positionAt(event.seq) }]
+          : [],
+      ),
+    )
+    .sort((a, b) => a.position - b.position);
+  const state = new Map<string, Map<string, Row>>();
+  let next = 0;
+  let position = -1;
+  for (const read of reads) {
+    for (; next < run.audit.length; next++) {
+      const row = run.audit[next] as AuditRow;
+      if (row.table === "ops" && row.kind === "insert") {
+        if (position === read.position) break;
+        position++;
+      }
+      const rows = state.get(row.table) ?? new Map<string, Row>();
+      state.set(row.table, rows);
+      if (row.new === null) rows.delete(row.key);
+      else rows.set(row.key, row.new);
+    }
+    const rows = Object.fromEntries([...state].map(([table, list]) => [table, [...list.values()]]));
+    const expected = sumRows(visibleRows(rows, read.whole.scopes));
+    for (const [table, sum] of Object.entries(expected)) {
+      if (read.whole.sums[table] !== sum)
+        blame(
+          "cursor",
+          `${read.name} stands at ${read.seq}, after ${position}, and its rows of ${table} are not those of then`,
+        );
+    }
   }
 }
 
@@ -84,7 +129,7 @@ function checkConverged(device: RecordedDevice, expected: Rows, blame: Blame): v
 }
 
 /** The rows in a device's scopes, reckoned from plain rows. */
-function visibleRows(rows: Rows, scopes: readonly string[]): Rows {
+export function visibleRows(rows: Rows, scopes: readonly string[]): Rows {
   const held = new Set(scopes);
   const inRoom = (row: Row): boolean => held.has(`room:${row["room"]}`);
   const boards = (rows["boards"] ?? []).filter(inRoom);

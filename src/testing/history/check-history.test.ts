@@ -1,11 +1,22 @@
 import { describe, expect, test } from "vitest";
 import { checkHistory } from "./check-history.ts";
 import type { Effect, HistoryEvent, ToldConflict } from "./events.ts";
-import { historyProperties, type AuditRow, type HistoryProperty, type RecordedRun, type Row } from "./recorded-run.ts";
+import { sumRows } from "./row-sums.ts";
+import {
+  historyProperties,
+  type AuditRow,
+  type HistoryProperty,
+  type HistoryViolation,
+  type RecordedRun,
+  type Row,
+} from "./recorded-run.ts";
+
+/** Each change is an entry of the server's log, so that the log ends where the list does. */
+type DraftChange = Omit<AuditRow, "head">;
 
 /** A run that tests take apart: everything in it may be replaced. */
 interface Draft {
-  audit: AuditRow[];
+  audit: DraftChange[];
   server: { name: string; events: HistoryEvent[]; rows: Record<string, Row[]>; faults: string[] };
   device: {
     name: string;
@@ -19,8 +30,16 @@ interface Draft {
 
 const account = (id: string, balance: number, by: string): Row => ({ id, room: "a", balance, by });
 const register = (by: string): Row => ({ id: "r", room: "a", by });
+/** What a device has in room `a` before anybody has written anything. */
+const atStart = {
+  ops: [],
+  accounts: [account("x", 10, "seed"), account("y", 10, "seed")],
+  registers: [register("seed")],
+  boards: [],
+  cards: [],
+};
 const op = (id: string, author: string, n: number): Row => ({ id, author, n });
-const change = (table: string, old: Row | null, now: Row | null): AuditRow => ({
+const change = (table: string, old: Row | null, now: Row | null): DraftChange => ({
   table,
   kind: old === null ? "insert" : now === null ? "delete" : "update",
   key: String((old ?? now)?.["id"]),
@@ -101,6 +120,9 @@ function draft(): Draft {
         { kind: "cursor", seq: 4 },
         {
           kind: "read",
+          seq: 4,
+          pending: [],
+          whole: { scopes: ["room:a"], sums: sumRows(atStart) },
           rows: [
             ["accounts", "x", "seed"],
             ["accounts", "y", "seed"],
@@ -120,9 +142,11 @@ function draft(): Draft {
         { kind: "cursor", seq: 9 },
         {
           kind: "read",
+          seq: 9,
+          pending: ["d-3"],
           rows: [
             ["accounts", "x", "d-1"],
-            ["accounts", "y", "d-1"],
+            ["accounts", "y", "d-3"],
             ["registers", "r", "d-2"],
           ],
         },
@@ -179,13 +203,13 @@ function judge(spoil: (run: Draft) => void) {
   const recorded: RecordedRun = {
     seed: "seed",
     sumOfRoom: 20,
-    audit: run.audit,
+    audit: run.audit.map((change, head) => ({ ...change, head })),
     server: run.server,
     devices: [run.device],
   };
   return checkHistory(recorded);
 }
-const found = (spoil: (run: Draft) => void): readonly HistoryProperty[] => [
+const found = (spoil: (run: Draft) => void): readonly HistoryViolation["property"][] => [
   ...new Set(judge(spoil).map(({ property }) => property)),
 ];
 
@@ -215,7 +239,14 @@ const setFound = (run: Draft, tx: string, change: Partial<HistoryEvent & { kind:
   );
 const setTold = (run: Draft, tx: string, status: string): void =>
   replace(run.device.events, eventOf("told", tx), (event) => (event.kind === "told" ? { ...event, status } : event));
-const wroteX = (tx: string) => (row: AuditRow) => row.table === "accounts" && row.key === "x" && row.new?.["by"] === tx;
+const read = (seq: number, ...rows: [string, string, string][]): HistoryEvent & { kind: "read" } => ({
+  kind: "read",
+  seq,
+  pending: [],
+  rows,
+});
+const wroteX = (tx: string) => (row: DraftChange) =>
+  row.table === "accounts" && row.key === "x" && row.new?.["by"] === tx;
 
 const spoilt: Record<HistoryProperty, Readonly<Record<string, (run: Draft) => void>>> = {
   integrity: {
@@ -321,17 +352,28 @@ const spoilt: Record<HistoryProperty, Readonly<Record<string, (run: Draft) => vo
     "half a transaction on a device": (run) =>
       run.device.events.splice(-1, 0, {
         kind: "read",
+        seq: 15,
+        pending: [],
         rows: [
           ["accounts", "x", "d-6"],
           ["accounts", "y", "d-1"],
         ],
       }),
-    "a row that the server never had": (run) =>
-      run.device.events.splice(-1, 0, { kind: "read", rows: [["registers", "r", "d-4"]] }),
+    "a row that the server never had": (run) => run.device.events.splice(-1, 0, read(15, ["registers", "r", "d-4"])),
+  },
+  cursor: {
+    "rows that are ahead of the cursor": (run) => run.device.events.splice(-1, 0, read(9, ["accounts", "x", "d-6"])),
+    "rows that are behind the cursor": (run) => run.device.events.splice(-1, 0, read(15, ["accounts", "x", "d-1"])),
+    "a row that is missing at its cursor": (run) =>
+      run.device.events.splice(-1, 0, {
+        ...read(4),
+        whole: { scopes: ["room:a"], sums: sumRows({ ...atStart, registers: [] }) },
+      }),
+    "a row of a scope that was not held": (run) =>
+      run.device.events.splice(-1, 0, { ...read(4), whole: { scopes: ["room:b"], sums: sumRows(atStart) } }),
   },
   backwards: {
-    "an earlier state than before": (run) =>
-      run.device.events.splice(-1, 0, { kind: "read", rows: [["accounts", "x", "seed"]] }),
+    "an earlier state than before": (run) => run.device.events.splice(-1, 0, read(15, ["accounts", "x", "seed"])),
     "a cursor that went back": (run) => run.device.events.splice(-1, 0, { kind: "cursor", seq: 14 }),
   },
   converged: {

@@ -13,8 +13,11 @@
  * - `unseen`: nothing was overwritten that its writer had not seen, except by a resolver that the outcome names.
  * - `sum`: transfers keep the sum of each room, after every single transaction.
  * - `snapshot`, `backwards`: what devices showed was a state of the server, and never an earlier one than before.
+ * - `cursor`: it was exactly the server's state at the place in the log that the device said it had come to.
  * - `converged`, `leftover`: at the end each device has the server's rows in its scopes, and nothing waiting.
  * - `failed`: no process failed by itself.
+ *
+ * `live`, that devices get in step by themselves, only who watches the processes can say.
  *
  * When the server was put back as a copy had it (rule I3), what it had written by itself since then may be gone, reports may
  * come again, and what devices showed on the way is not judged: the server shows earlier states itself.

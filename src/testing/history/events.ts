@@ -61,8 +61,17 @@ export type HistoryEvent =
   | { readonly kind: "cursor"; readonly seq: number }
   /** The device's base is to be fetched anew. */
   | { readonly kind: "reset" }
-  /** Rows that are never inserted or deleted, read while nothing was pending: table, key, `by`. */
-  | { readonly kind: "read"; readonly rows: readonly (readonly [table: string, key: string, by: string])[] }
+  /** What a device showed, and at which place in the server's log it stood. */
+  | {
+      readonly kind: "read";
+      readonly seq: number;
+      /** Transactions in its queue; rows that they wrote are not the server's. */
+      readonly pending: readonly string[];
+      /** Rows that are never inserted or deleted: table, key, `by`. */
+      readonly rows: readonly (readonly [table: string, key: string, by: string])[];
+      /** Sums of all rows by table, in the scopes that the device held; only while nothing is pending. */
+      readonly whole?: { readonly scopes: readonly string[]; readonly sums: Readonly<Record<string, string>> };
+    }
   /** `outcomes.subscribe` told of an outcome. */
   | { readonly kind: "told"; readonly tx: string; readonly status: string }
   /** `pending.settled` resolved. */

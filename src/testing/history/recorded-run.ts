@@ -21,6 +21,8 @@ export interface AuditRow {
   readonly key: string;
   readonly old: Row | null;
   readonly new: Row | null;
+  /** Where the server's log ended before this change; of the first change of a transaction: before the transaction. */
+  readonly head: number;
 }
 
 /** A process and its database at the end. */
@@ -53,7 +55,7 @@ export interface RecordedRun {
 /** What a run shows that must not be. */
 export interface HistoryViolation {
   /** The property that does not hold, by a short name. */
-  readonly property: HistoryProperty;
+  readonly property: HistoryProperty | "live";
   readonly message: string;
 }
 
@@ -72,6 +74,7 @@ export const historyProperties = [
   "unseen",
   "sum",
   "snapshot",
+  "cursor",
   "backwards",
   "converged",
   "leftover",

@@ -8,14 +8,16 @@ import Database from "better-sqlite3";
 import { drizzle } from "drizzle-orm/better-sqlite3";
 import { createSyncClient, type Outcome, type PendingOperation } from "../../client/client.ts";
 import { httpTransport } from "../../client/http-transport.ts";
-import { requireCheckpoint } from "../../client/checkpoint.ts";
-import { queueLength } from "../../client/device-state.ts";
+import { heldScopes, requireCheckpoint } from "../../client/checkpoint.ts";
 import { all, transact } from "../../plugin/core.ts";
+import { readTransactions } from "../../plugin/device-log.ts";
 import { syncOf } from "../../plugin/sync-database.ts";
 import { withSync } from "../../plugin/with-sync.ts";
 import { syncErrorCodes } from "../../protocol/errors.ts";
 import { parseCursor } from "../../protocol/ids.ts";
+import { sumRows } from "../history/row-sums.ts";
 import { pause, supervised } from "./process.ts";
+import { readRows } from "./read-rows.ts";
 import { deviceDdl, schema, sync } from "./schema.ts";
 
 const self = supervised();
@@ -26,6 +28,8 @@ self.watch(sqlite);
 sqlite.pragma("journal_mode = WAL");
 sqlite.exec(deviceDdl);
 const db = withSync(drizzle(sqlite, { schema }), sync);
+const { connection } = syncOf(db);
+if (connection.kind !== "sync") throw new Error("This driver answers at once.");
 const client = createSyncClient({
   db,
   retry: { baseMs: 20, maxMs: 200 },
@@ -63,6 +67,37 @@ if (self.inDoubt !== undefined) {
   });
 }
 
+const lastingRows =
+  "SELECT 'accounts', id, by FROM accounts UNION ALL SELECT 'registers', id, by FROM registers ORDER BY 1, 2";
+let lastRead = "";
+/** Notes what the tables show, and at which cursor. `isWhole`: also sums of all rows, where they are the base alone. */
+const read = (isWhole: boolean): void => {
+  const found = transact(connection, "read", function* () {
+    const checkpoint = yield* requireCheckpoint();
+    const { cursor, handled } = checkpoint;
+    if (cursor === undefined) return undefined;
+    const pending = yield* readTransactions(syncOf(db), { after: handled.number, limit: Number.MAX_SAFE_INTEGER });
+    const rows = yield* all(lastingRows);
+    const text = JSON.stringify([cursor, pending.length, rows]);
+    if (text === lastRead) return undefined;
+    lastRead = text;
+    if (!isWhole || pending.length > 0) return { cursor, pending, rows };
+    return { cursor, pending, rows, whole: { scopes: heldScopes(checkpoint), sums: sumRows(readRows(sqlite)) } };
+  });
+  if (!found) return;
+  const { cursor, pending, rows, ...rest } = found;
+  log.write({
+    kind: "read",
+    seq: parseCursor(cursor).seq,
+    pending: pending.map(({ entries }) => String(entries.find(({ table }) => table.key === "ops")?.key[0])),
+    rows: rows.map(([table, key, by]) => [String(table), String(key), String(by)]),
+    ...rest,
+  });
+};
+
+// And what it left, before a page mends it.
+read(true);
+
 client.outcomes.subscribe((outcome) => {
   log.write({ kind: "told", tx: txOf(outcome.operations), status: outcome.status });
 });
@@ -78,27 +113,10 @@ client.subscribe(({ cursor, status, error }) => {
   const { seq: now } = parseCursor(cursor);
   if (now === seq) return;
   seq = now;
-  self.mark("apply");
   log.write({ kind: "cursor", seq });
 });
 client.start();
 self.mark("ready");
-
-const lastingRows =
-  "SELECT 'accounts', id, by FROM accounts UNION ALL SELECT 'registers', id, by FROM registers ORDER BY 1, 2";
-let lastRead = "";
-/** Notes what the tables show, where that is the base alone. */
-async function read(): Promise<void> {
-  const rows = await transact(syncOf(db).connection, "read", function* () {
-    const checkpoint = yield* requireCheckpoint();
-    const isBaseAlone = checkpoint.cursor !== undefined && (yield* queueLength(checkpoint)) === 0;
-    return isBaseAlone ? yield* all(lastingRows) : [];
-  });
-  const text = JSON.stringify(rows);
-  if (rows.length === 0 || text === lastRead) return;
-  lastRead = text;
-  log.write({ kind: "read", rows: rows.map(([table, key, by]) => [String(table), String(key), String(by)]) });
-}
 
 /** Waits for the fate of the last transaction, as an app would. */
 async function follow(): Promise<void> {
@@ -123,17 +141,10 @@ function listed(outcome: Outcome): {
 }
 
 self.onOrder(async (order) => {
-  // The server may be busy with the others, or just coming back; the supervisor says when it has been long enough.
-  for (;;) {
-    try {
-      await client.sync();
-      if (client.state.pending === 0) break;
-    } catch {
-      await pause(self);
-      client.resume();
-    }
-  }
-  await read();
+  // Nobody asks it to: whoever is left alone gets in step. The supervisor says when it has been long enough.
+  while (client.state.pending > 0) await pause(self);
+  if (order === "finish") await client.sync();
+  read(true);
   if (order === "finish") {
     const pending = (await client.pending.list()).length;
     log.write({ kind: "end", pending, outcomes: (await client.outcomes.list()).map(listed) });
@@ -146,7 +157,7 @@ self.onOrder(async (order) => {
 
 while (self.isWriting) {
   await pause(self);
-  await read();
+  read(random.chance(0.1));
   if (!self.isWriting) break;
   // A queue that only grows would make one long push of it all.
   if (client.state.pending > 60) continue;

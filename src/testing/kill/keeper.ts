@@ -5,18 +5,25 @@
  */
 
 import { fork, type ChildProcess } from "node:child_process";
-import type { DeathOrder, Mark, Notice, Order, ProcessConfig } from "./process.ts";
+import type { Mark, Notice, Order, ProcessConfig } from "./process.ts";
+import type { DeathOrder } from "./sudden-death.ts";
+
+/** How long a process may take to come to the statement at which it is to die, in milliseconds. */
+const DEATH_MS = 1000;
 
 /** Keeps one program running: starts it, kills it, starts it again. */
 export interface Keeper {
   readonly name: string;
   /** Whether it has reached its `ready` mark. */
   readonly isReady: boolean;
-  start(): void;
+  /** Starts it; with an order, to die by itself. */
+  start(death?: DeathOrder): void;
   /** Kills it and waits until it is gone. */
   kill(): Promise<void>;
-  /** Has it die between two statements, so many from now on; kills it when it executes too few. */
-  killWithin(statements: number): Promise<void>;
+  /** Has it die at a statement or commit; kills it when it does not come there. */
+  killAt(order: DeathOrder): Promise<void>;
+  /** Waits until it has died as it was ordered at its start; kills it when it does not come there. */
+  killed(): Promise<void>;
   /** Resolves at the mark of that kind that comes as the `count`th from now on; also when the time is over. */
   at(mark: Mark, withinMs: number, count?: number): Promise<void>;
   /** Gives an order; resolves when it is carried out, rejects when the process ends before. */
@@ -26,7 +33,7 @@ export interface Keeper {
 }
 
 /** Creates the keeper of a program, which is not started yet. */
-export function createKeeper(program: string, config: Omit<ProcessConfig, "life">): Keeper {
+export function createKeeper(program: string, config: Omit<ProcessConfig, "life" | "death">): Keeper {
   let child: ChildProcess | undefined;
   let life = 0;
   let isReady = false;
@@ -43,15 +50,26 @@ export function createKeeper(program: string, config: Omit<ProcessConfig, "life"
     dying.kill("SIGKILL");
     await exit;
   };
+  const killed = async (withinMs: number): Promise<void> => {
+    const dying = child;
+    if (!dying || dying.exitCode !== null || dying.signalCode !== null) return;
+    let timer: NodeJS.Timeout | undefined;
+    const exit = new Promise((resolve) => dying.once("exit", resolve));
+    await Promise.race([exit, new Promise((resolve) => (timer = setTimeout(resolve, withinMs)))]);
+    clearTimeout(timer);
+    await kill();
+  };
   return {
     name: config.name,
     get isReady() {
       return isReady;
     },
-    start() {
+    start(death) {
       isReady = false;
-      isExpected = false;
-      child = fork(program, [JSON.stringify({ ...config, life: life++ })], { execArgv: ["--enable-source-maps"] });
+      isExpected = death !== undefined;
+      child = fork(program, [JSON.stringify({ ...config, life: life++, death })], {
+        execArgv: ["--enable-source-maps"],
+      });
       child.on("message", (notice: Notice) => {
         if ("mark" in notice && notice.mark === "ready") isReady = true;
         for (const listener of listeners) listener(notice);
@@ -62,16 +80,14 @@ export function createKeeper(program: string, config: Omit<ProcessConfig, "life"
       });
     },
     kill,
-    async killWithin(statements) {
-      const dying = child;
-      if (!dying?.connected || dying.exitCode !== null) return await kill();
+    async killAt(order) {
+      if (!child?.connected || child.exitCode !== null) return await kill();
       isExpected = true;
-      const order: DeathOrder = { dieBefore: statements };
-      const exit = new Promise((resolve) => dying.once("exit", resolve));
-      dying.send(order);
-      await Promise.race([exit, new Promise((resolve) => setTimeout(resolve, 500))]);
-      await kill();
+      child.send(order);
+      await killed(DEATH_MS);
     },
+    // It has to load its modules first.
+    killed: () => killed(2 * DEATH_MS),
     at: (mark, withinMs, count = 1) =>
       new Promise((resolve) => {
         let left = count;

@@ -9,7 +9,7 @@ import { createHash } from "node:crypto";
 import type Database from "better-sqlite3";
 import { openHistoryLog, readHistoryLog, type Effect, type HistoryLog } from "../history/events.ts";
 import { createRandom, type Random } from "../random.ts";
-import { createSuddenDeath } from "./sudden-death.ts";
+import { createSuddenDeath, type DeathOrder } from "./sudden-death.ts";
 import { writeTransaction } from "./workload.ts";
 
 /** What a process is started with. */
@@ -27,18 +27,15 @@ export interface ProcessConfig {
   readonly pauseMs: number;
   /** How many entries the server's log keeps: few, so that it is trimmed all the while, and who was away is reset. */
   readonly maxEntries: number;
+  /** When it is to die, counted from its start. @default not by itself */
+  readonly death?: DeathOrder | undefined;
 }
 
 /** Moments at which a kill is worth while; the supervisor kills some milliseconds after one. */
-export type Mark = "ready" | "begin" | "request" | "answer" | "apply";
+export type Mark = "ready" | "begin" | "request" | "answer";
 
-/** `settle`: write no more, and get in step. `finish`: look once more, say what is there, and end. */
+/** `settle`: write no more, and get rid of the queue. `finish`: look once more, say what is there, and end. */
 export type Order = "settle" | "finish";
-
-/** The order to die before the statement that comes as the `dieBefore`th from now on. */
-export interface DeathOrder {
-  readonly dieBefore: number;
-}
 
 /** What a process tells its supervisor. */
 export type Notice = { readonly mark: Mark } | { readonly done: Order };
@@ -51,7 +48,7 @@ export interface Supervised {
   mark(mark: Mark): void;
   done(order: Order): void;
   onOrder(obey: (order: Order) => Promise<void>): void;
-  /** Lets a connection's statements count for {@link DeathOrder}. */
+  /** Lets a connection's statements and commits count for a {@link DeathOrder}. */
   watch(database: Database.Database): void;
   /** Whether it still makes up transactions: until the first order. */
   readonly isWriting: boolean;
@@ -76,7 +73,12 @@ export function supervised(): Supervised {
   const digest = createHash("sha256").update(`${config.seed} ${config.name} ${config.life}`).digest();
   const random = createRandom(digest.readUInt32LE(0));
   const death = createSuddenDeath();
+  if (config.death) death.order(config.death);
   const tell = (notice: Notice): void => void process.send?.(notice);
+  const mark = (what: Mark): void => {
+    if (what !== "ready") death.pass(what);
+    tell({ mark: what });
+  };
 
   process.on("uncaughtException", (error) => {
     log.write({ kind: "failed", message: error.stack ?? error.message });
@@ -90,7 +92,7 @@ export function supervised(): Supervised {
     log,
     random,
     inDoubt,
-    mark: (mark) => tell({ mark }),
+    mark,
     done: (order) => tell({ done: order }),
     get isWriting() {
       return isWriting;
@@ -98,7 +100,7 @@ export function supervised(): Supervised {
     watch: (database) => death.watch(database),
     onOrder: (obey) =>
       process.on("message", (order: Order | DeathOrder) => {
-        if (typeof order === "object") return death.dieBefore(order.dieBefore);
+        if (typeof order === "object") return death.order(order);
         isWriting = false;
         void obey(order);
       }),
@@ -108,7 +110,7 @@ export function supervised(): Supervised {
         open(() => {
           const effects: readonly Effect[] = writeTransaction(database, random, { tx, author: config.name, n });
           log.write({ kind: "begin", tx, n, effects });
-          tell({ mark: "begin" });
+          mark("begin");
         });
         log.write({ kind: "committed", tx });
       } catch (error) {

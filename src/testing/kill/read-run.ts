@@ -6,9 +6,12 @@
 
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { visibleRows } from "../history/check-devices.ts";
 import { readHistoryLog, type ChangeKind } from "../history/events.ts";
-import type { AuditRow, RecordedRun, Row, Rows } from "../history/recorded-run.ts";
-import { scopesOf, SEED, sumOfRoom, tables } from "./schema.ts";
+import type { AuditRow, RecordedRun, Row } from "../history/recorded-run.ts";
+import { sumRows } from "../history/row-sums.ts";
+import { readRows } from "./read-rows.ts";
+import { scopesOf, SEED, sumOfRoom } from "./schema.ts";
 
 export const databaseOf = (folder: string, name: string): string => join(folder, `${name}.db`);
 export const logOf = (folder: string, name: string): string => join(folder, `${name}.log`);
@@ -53,22 +56,38 @@ export function readRun(folder: string, devices: readonly string[]): RecordedRun
   return run;
 }
 
-function readRows(database: Database.Database): Rows {
-  return Object.fromEntries(
-    tables.map((table) => [table, database.prepare(`SELECT * FROM ${table} ORDER BY id`).all() as Row[]]),
-  );
+/** Devices that have other rows than the server would show them. */
+export function findLagging(folder: string, devices: readonly string[]): readonly string[] {
+  const server = new Database(databaseOf(folder, SERVER), { readonly: true });
+  const lagging = devices.filter((name) => {
+    const device = new Database(databaseOf(folder, name), { readonly: true });
+    const own = sumRows(readRows(device));
+    const expected = sumRows(visibleRows(readRows(server), scopesOf(server, name)));
+    device.close();
+    return Object.entries(expected).some(([table, sum]) => own[table] !== sum);
+  });
+  server.close();
+  return lagging;
 }
 
 function readAuditRows(database: Database.Database): readonly AuditRow[] {
-  const rows = database.prepare("SELECT tbl, kind, k, old, new FROM audit ORDER BY seq").raw().all() as [
+  const rows = database.prepare("SELECT tbl, kind, k, old, new, head FROM audit ORDER BY seq").raw().all() as [
     string,
     ChangeKind,
     string,
     string | null,
     string | null,
+    number,
   ][];
   const image = (text: string | null): Row | null => (text === null ? null : (JSON.parse(text) as Row));
-  return rows.map(([table, kind, key, old, now]) => ({ table, kind, key, old: image(old), new: image(now) }));
+  return rows.map(([table, kind, key, old, now, head]) => ({
+    table,
+    kind,
+    key,
+    old: image(old),
+    new: image(now),
+    head,
+  }));
 }
 
 function findFaults(database: Database.Database): readonly string[] {

@@ -95,23 +95,35 @@ const columnsOf: Readonly<Record<(typeof tables)[number], readonly string[]>> = 
   cards: ["id", "board_id", "title", "slot", "by"],
 };
 
+const imageOf = (table: (typeof tables)[number], row: string): string =>
+  `json_object(${columnsOf[table].map((column) => `'${column}', ${row}.${column}`).join(", ")})`;
+
 const auditDdl = tables
   .flatMap((table) => {
-    const image = (row: "old" | "new"): string =>
-      `json_object(${columnsOf[table].map((column) => `'${column}', ${row}.${column}`).join(", ")})`;
+    // A row of `ops` is noted before the library's own trigger notes it: the log's head is the one before the transaction.
+    const when = table === "ops" ? "BEFORE" : "AFTER";
     return (["insert", "update", "delete"] as const).map(
-      (kind) => `CREATE TRIGGER audit_${table}_${kind} AFTER ${kind.toUpperCase()} ON ${table} BEGIN
-  INSERT INTO audit (tbl, kind, k, old, new) VALUES ('${table}', '${kind}', ${kind === "delete" ? "old" : "new"}.id,
-    ${kind === "insert" ? "NULL" : image("old")}, ${kind === "delete" ? "NULL" : image("new")});
+      (kind) => `CREATE TRIGGER audit_${table}_${kind} ${when} ${kind.toUpperCase()} ON ${table} BEGIN
+  INSERT INTO audit (tbl, kind, k, old, new, head) VALUES ('${table}', '${kind}', ${kind === "delete" ? "old" : "new"}.id,
+    ${kind === "insert" ? "NULL" : imageOf(table, "old")}, ${kind === "delete" ? "NULL" : imageOf(table, "new")},
+    (SELECT coalesce(max(seq), 0) FROM _sync_log));
 END;`,
     );
   })
   .join("\n");
 
+// The first rows are there before the library is.
+const auditOfSeed = (["ops", "accounts", "registers"] as const)
+  .map(
+    (table) => `INSERT INTO audit (tbl, kind, k, new, head)
+  SELECT '${table}', 'insert', id, ${imageOf(table, table)}, -1 FROM ${table} ORDER BY id;`,
+  )
+  .join("\n");
+
 const serverDdl = `${ddl("CHECK (balance >= 0)")}
-CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, kind TEXT NOT NULL, k TEXT NOT NULL, old TEXT, new TEXT);
+CREATE TABLE audit (seq INTEGER PRIMARY KEY AUTOINCREMENT, tbl TEXT NOT NULL, kind TEXT NOT NULL, k TEXT NOT NULL, old TEXT, new TEXT, head INTEGER NOT NULL);
 CREATE TABLE grants (subject TEXT NOT NULL, room TEXT NOT NULL, PRIMARY KEY (subject, room));
-${auditDdl}`;
+`;
 
 export const rooms = ["a", "b", "c"] as const;
 const accountsPerRoom = 4;
@@ -140,6 +152,7 @@ export function createServerTables(database: Database.Database, subjects: readon
       for (const [j, room] of rooms.entries())
         if (i % 4 === 0 || (i % 4) - 1 !== j) run("INSERT INTO grants VALUES (?, ?)", subject, room);
     });
+    database.exec(`${auditOfSeed}\n${auditDdl}`);
   })();
 }
 

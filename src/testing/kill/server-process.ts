@@ -9,6 +9,7 @@ import { createServer } from "node:http";
 import { initTRPC, TRPCError } from "@trpc/server";
 import Database from "better-sqlite3";
 import { drizzle } from "drizzle-orm/better-sqlite3";
+import { syncOf } from "../../plugin/sync-database.ts";
 import { withSync } from "../../plugin/with-sync.ts";
 import { createSyncHandler } from "../../server/http/handler.ts";
 import { toNodeListener } from "../../server/http/node-listener.ts";
@@ -26,8 +27,10 @@ function open(): Database.Database {
   return database;
 }
 const sqlite = open();
-const other = open();
 const db = withSync(drizzle(sqlite, { schema }), sync);
+await syncOf(db).install("server");
+// Writes past the library, from the first one on; opened before, it would miss the tables that the triggers write to.
+const other = open();
 
 const createContext = ({ req }: { req: Request }) => ({
   user: req.headers.get("authorization")?.replace("Bearer ", ""),

@@ -9,7 +9,6 @@ import { drizzle } from "drizzle-orm/better-sqlite3";
 import { createSyncClient, type Hold, type Outcome, type SyncClient } from "../../client/client.ts";
 import type { Clock } from "../../client/clock.ts";
 import { readOutcomes } from "../../client/outcomes.ts";
-import type { Transport } from "../../client/transport.ts";
 import { stepSync } from "../../plugin/core.ts";
 import { hasUnclosedEntries, lastTransaction, readTransactions } from "../../plugin/device-log.ts";
 import { syncOf, type SyncDatabase } from "../../plugin/sync-database.ts";
@@ -19,74 +18,16 @@ import { byteTransport } from "../byte-transport.ts";
 import { Crash, reopen, type CrashDatabase } from "../crash-database.ts";
 import { createFaultNetwork, type FaultNetwork } from "../fault-network.ts";
 import { createRandom } from "../random.ts";
-import { checkDevice, storedCursor, type Mishaps } from "./check-device.ts";
-import { readContents, writeContents, type Contents } from "./contents.ts";
+import { checkDevice, storedCursor } from "./check-device.ts";
+import { readContents, writeContents } from "./contents.ts";
 import { giveBack, openInstalled } from "./database-image.ts";
-import { createMemory, type Library, type Memory, type MemoryImage } from "./memory.ts";
+import type { DeviceNode, DeviceOptions } from "./device.ts";
+import { createMemory } from "./memory.ts";
 import { observe } from "./observe.ts";
-import type { Circumstances } from "./plan.ts";
 import { deviceSyncOf, migration, schemaOf, type Version } from "./schema.ts";
 import type { Db } from "./server-node.ts";
 import { difference, forgetColumns, known, readState, type RowChange, type State } from "./state.ts";
 import { Violation } from "./violation.ts";
-import type { Witness } from "./witness.ts";
-
-export interface DeviceNode {
-  readonly name: string;
-  readonly subject: string;
-  readonly options: DeviceOptions;
-  /** The version of the app. */
-  readonly version: Version;
-  readonly database: CrashDatabase;
-  readonly db: Db;
-  readonly sync: SyncDatabase;
-  readonly client: SyncClient;
-  readonly network: FaultNetwork;
-  readonly onDemand: boolean;
-  readonly holds: Map<string, Hold>;
-  /** What was written, shown and told here. */
-  readonly memory: Memory;
-  readonly unexpected: unknown[];
-  /** Notes an error that nothing explains. A dead or a closed client explains everything. */
-  noteError(error: unknown): void;
-  /** Runs statements as the app does, and remembers what they changed. */
-  write(step: number, work: (observed: (statement: () => void) => void) => void): "written" | "refused" | "crashed";
-  /** Runs a statement as another process does: nobody is told, and no transaction is closed. */
-  writeAsStranger(work: () => void): void;
-  /** Runs something of the client's that may write one local transaction, and remembers what that changed. */
-  writeThrough(step: number, work: () => Promise<void>): Promise<void>;
-  /** Takes note of what strangers wrote, if it has been closed as a transaction meanwhile. */
-  noteClosed(): void;
-  /** What the process does from time to time: looks for others' commits. */
-  upkeep(): void;
-  /** Looks at the device as it is committed now. */
-  check(step: number): void;
-  /** From now on the network is good, and the process lives. */
-  endFaults(): void;
-  /** Moves the device's clock. */
-  setClock(skewMs: number): void;
-  /** Starts a new process on what the old one had committed. */
-  restart(): Promise<void>;
-  /** Closes the client, and makes another one over the same database. */
-  reopenClient(): Promise<void>;
-  /** Installs the app's next version, which migrates the database as it starts. */
-  upgrade(): Promise<void>;
-  /** The device's file as it is now; undefined while others' entries are open in it. */
-  image(): DeviceImage | undefined;
-  /** Puts the file back to what it was. */
-  restore(image: DeviceImage): Promise<void>;
-  /** After everything local was deleted: what was written before, by stamp, is nobody's any more. */
-  forget(stamps: readonly number[]): void;
-  close(): Promise<void>;
-}
-
-/** A device's file, and what the app on it knows. */
-export interface DeviceImage {
-  readonly contents: Contents;
-  readonly memory: MemoryImage;
-  readonly lastNumber: number;
-  readonly version: Version;
-}
 
 /** Errors that a network, a dying server, a closed or signed-out client, a trimmed or a restored log explain. */
 const expected = new Set<SyncErrorCode>([
@@ -100,30 +41,14 @@ const expected = new Set<SyncErrorCode>([
   "CURSOR_UNKNOWN",
 ]);
 
-export interface DeviceOptions {
-  readonly name?: string;
-  readonly index: number;
-  readonly subject: string;
-  readonly seed: number;
-  readonly circumstances: Circumstances;
-  readonly transport: Transport;
-  readonly clock: Clock;
-  readonly witness: Witness;
-  readonly mishaps: Mishaps;
-  readonly library: Library;
-  /** The step that is running. */
-  readonly step: () => number;
-  /** A copied file to begin with. */
-  readonly image?: DeviceImage;
-}
-
 export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   const { index, subject, circumstances, witness, image } = options;
   const name = options.name ?? `${subject}'s device`;
   const onDemand = circumstances.onDemand.includes(index);
   const random = createRandom(options.seed);
   let isSlow = true;
-  const network = createFaultNetwork(circumstances.bytes ? byteTransport(options.transport) : options.transport, () =>
+  const transport = circumstances.bytes ? byteTransport(options.transport) : options.transport;
+  const network = createFaultNetwork(transport, () =>
     isSlow && random.chance(circumstances.slow) ? "hold-request" : undefined,
   );
   const memory = createMemory(name, subject, options.library, image?.memory);
@@ -136,17 +61,18 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   let db: Db;
   let sync: SyncDatabase;
   let client: SyncClient;
+  /** The client of another tab, with a network of its own. */
+  let beside: { readonly client: SyncClient; readonly network: FaultNetwork } | undefined;
   let lastNumber = image?.lastNumber ?? 0;
   let lastCursor: unknown;
   let checked: { readonly database: CrashDatabase; readonly version: number } | undefined;
   /** The state before the next commit, while a transaction of the client's own making is awaited. */
   let awaited: State | undefined;
 
-  const openClient = (): void => {
-    const own = database;
-    client = createSyncClient({
+  const createClient = (own: CrashDatabase, over: FaultNetwork): SyncClient => {
+    const made = createSyncClient({
       db,
-      transport: network.transport,
+      transport: over.transport,
       clock,
       random: random.next,
       randomBytes: (length) => Uint8Array.from({ length }, () => random.int(256)),
@@ -158,7 +84,16 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
         if (!own.hasCrashed && !expected.has(error.code)) unexpected.push(error);
       },
     });
-    client.outcomes.subscribe((outcome) => memory.noteTold(outcome, lostNumbers(outcome)));
+    made.outcomes.subscribe((outcome) => memory.noteTold(outcome, lostNumbers(outcome)));
+    return made;
+  };
+  const openClient = (): void => {
+    client = createClient(database, network);
+  };
+  const closeBeside = async (): Promise<void> => {
+    const closing = beside;
+    beside = undefined;
+    await closing?.client.close().catch(noteError);
   };
   const open = async (): Promise<void> => {
     const own = database;
@@ -224,6 +159,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
     memory.crashes++;
     database.crash();
     await client.close().catch(() => undefined);
+    await closeBeside();
     network.reset();
     network.cutStream();
     holds.clear();
@@ -307,6 +243,20 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
     noteClosed() {
       if (hasUnclosed) noteWritten([], options.step());
     },
+    syncBeside() {
+      if (beside === undefined) {
+        const own = createFaultNetwork(transport);
+        beside = { client: createClient(database, own), network: own };
+      }
+      // Its answer comes late: what it meets is what the first client has done meanwhile.
+      beside.network.fail("hold-answer", random.chance(0.7) ? "pull" : undefined);
+      if (random.chance(0.3)) beside.client.start();
+      else beside.client.sync().catch(noteError);
+    },
+    release() {
+      network.release();
+      beside?.network.release();
+    },
     upkeep() {
       try {
         void sync.lookForCommits();
@@ -327,7 +277,8 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
         step,
       );
     },
-    endFaults() {
+    async endFaults() {
+      await closeBeside();
       isSlow = false;
       network.setDown(false);
       network.release();
@@ -351,6 +302,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
       await open();
     },
     async reopenClient() {
+      await closeBeside();
       await client.close().catch(noteError);
       holds.clear();
       openClient();
@@ -370,12 +322,13 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
       database = reopen(database);
       await open();
     },
-    forget(stamps) {
-      memory.forget(stamps);
+    forget() {
+      memory.forget();
       ({ number: lastNumber } = stepSync(observe(database), lastTransaction()));
     },
     async close() {
       database.crash();
+      await closeBeside();
       await client.close().catch(() => undefined);
       giveBack(database);
     },

@@ -7,7 +7,7 @@
 import type { Outcome, PendingOperation } from "../../client/client.ts";
 import { isSyncError } from "../../protocol/errors.ts";
 import type { Random } from "../random.ts";
-import type { DeviceNode } from "./device-node.ts";
+import type { DeviceNode } from "./device.ts";
 import { allScopes } from "./schema.ts";
 import type { StepAction } from "./steps.ts";
 import { Violation } from "./violation.ts";
@@ -109,17 +109,17 @@ export const signOut: StepAction = async (random, device, scene) => {
   const pending = random.pick(["flush", "keep", "discard"] as const);
   const wipe = pending !== "keep" && random.chance(0.5);
   const what = `${pending}${wipe ? " and wipe" : ""}`;
+  // Listing the queue closes what strangers left open.
+  const queue = pending === "discard" ? await device.client.pending.list().catch(() => []) : [];
   device.noteClosed();
-  const before = [...device.memory.written.keys()];
-  if (pending === "discard")
-    for (const { id } of await device.client.pending.list().catch(() => [])) device.memory.noteGivenUp(id);
+  for (const { id } of queue) device.memory.noteGivenUp(id);
   const done = device.client.signOut({ pending, wipe });
   if (pending === "flush") {
     // It waits for the network; the run does not.
     done.then(
       () => {
         scene.count(`signed out: ${what}`);
-        if (wipe) device.forget(before);
+        if (wipe) device.forget();
         device.client.start();
       },
       (error: unknown) => {
@@ -135,7 +135,7 @@ export const signOut: StepAction = async (random, device, scene) => {
     return `${device.name} ${what}: ${String(error)}`;
   }
   scene.count(`signed out: ${what}`);
-  if (wipe) device.forget(before);
+  if (wipe) device.forget();
   // The same subject comes back.
   if (random.chance(0.7)) device.client.start();
   return `${device.name} ${what}`;

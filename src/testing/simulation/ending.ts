@@ -8,7 +8,7 @@ import { heldScopes } from "../../client/checkpoint.ts";
 import { transactionId } from "../../client/outcomes.ts";
 import { formatCursor, parseCursor } from "../../protocol/ids.ts";
 import { checkpointOf } from "./check-device.ts";
-import type { DeviceNode } from "./device-node.ts";
+import type { DeviceNode } from "./device.ts";
 import { settle } from "./platform.ts";
 import type { Scene } from "./scene.ts";
 import type { ServerNode } from "./server-node.ts";
@@ -20,7 +20,7 @@ const patience = 40;
 
 export async function finish(scene: Scene, look: (scene: Scene) => Promise<void>): Promise<void> {
   const { server, devices, clock } = scene;
-  for (const device of devices) device.endFaults();
+  for (const device of devices) await device.endFaults();
   server.database.crashAfter(undefined);
   await look(scene);
   for (let round = 0; ; round++) {
@@ -113,6 +113,13 @@ async function checkEnd({ name, database, client, memory, version }: DeviceNode,
       fail("left the queue, but the server never handled it");
     const isKnown = fate === undefined || fate === "applied" || fates.includes("applied") || told.length > 0;
     if (!isKnown && !mayVanish(scene)) fail(`was ${fate}, and the app was told nothing`);
+    const lastTold = told.at(-1)?.status ?? "";
+    if (!memory.resolved.has(id) && stored.join() !== lastTold)
+      fail(`was reported as ${lastTold || "nothing"}, and is listed as ${stored.join() || "nothing"}`);
+    // What was refused before a restore may be judged again; what was told last is what holds, unless a request came late.
+    const isLastWord = restores < 2 && forgotten + copies === 0 && !scene.totals["late requests"];
+    if (isLastWord && lastTold === "rejected" && fate === "applied")
+      fail("was reported as rejected, but it was applied");
     if (restores + copies > 0 || fate === undefined) continue;
     if (fate === "empty") fail("was sent with nothing in it");
     if (told.some(({ status }) => status !== fate))

@@ -32,8 +32,8 @@ export interface Memory {
   noteGivenUp(id: string): void;
   noteTold(outcome: Outcome, lost: readonly [from: number, to: number] | undefined): void;
   noteShown(visible: State, step: number): void;
-  /** Transactions of which everything local was deleted. */
-  forget(stamps: readonly number[]): void;
+  /** Everything local was deleted. */
+  forget(): void;
   image(): MemoryImage;
   restore(image: MemoryImage): void;
 }
@@ -113,8 +113,8 @@ export function createMemory(device: string, subject: string, library: Library, 
         }
       }
     },
-    forget(stamps) {
-      for (const stamp of stamps) written.delete(stamp);
+    forget() {
+      written.clear();
     },
     image: () => ({
       written: new Map(written),

@@ -5,7 +5,8 @@
 import { expect, test } from "vitest";
 import { createVirtualClock } from "../virtual-clock.ts";
 import { checkPush, type Writers } from "./check-push.ts";
-import { startDevice, type DeviceNode } from "./device-node.ts";
+import type { DeviceNode } from "./device.ts";
+import { startDevice } from "./device-node.ts";
 import type { LocalTransaction } from "./local-transaction.ts";
 import { makePlan, type Circumstances } from "./plan.ts";
 import { grants, todos } from "./schema.ts";

@@ -8,6 +8,7 @@
 
 import { createRandom } from "../random.ts";
 import { policies, type Policy } from "./schema.ts";
+import { arrange, themeFacts, themes, type Theme } from "./themes.ts";
 
 /** What can happen. */
 export const stepKinds = [
@@ -43,12 +44,17 @@ export const stepKinds = [
   "device-crash-inside",
   "server-crash-inside",
   "server-restart",
+  "hold-round",
+  "late-push",
+  "beside",
 ] as const;
 export type StepKind = (typeof stepKinds)[number];
 
 export interface Step {
   readonly kind: StepKind;
   readonly seed: number;
+  /** Whose step it is: a device's place, from the end when it is negative; absent where the step's seed picks one. */
+  readonly device?: number;
 }
 
 /** What holds for a whole run. */
@@ -79,8 +85,19 @@ export interface Circumstances {
 
 export interface Plan {
   readonly seed: number;
+  /** What it is mostly about, for who looks for something; its steps say all that happens. */
+  readonly theme?: Theme;
   readonly circumstances: Circumstances;
   readonly steps: readonly Step[];
+}
+
+/** A plan as it is written down, and what it showed. */
+export interface KeptPlan {
+  /** What went wrong in it. */
+  readonly shows: string;
+  readonly seed: number;
+  readonly circumstances: Circumstances;
+  readonly steps: readonly (readonly [kind: StepKind, seed: number, device?: number])[];
 }
 
 const weights: Readonly<Record<StepKind, number>> = {
@@ -107,23 +124,26 @@ const weights: Readonly<Record<StepKind, number>> = {
   clock: 3,
   upgrade: 8,
   trim: 6,
-  backup: 4,
-  restore: 3,
-  "copy-device": 2,
+  backup: 6,
+  restore: 4,
+  "copy-device": 4,
   "backup-device": 4,
-  "restore-device": 3,
+  "restore-device": 4,
   "device-crash": 4,
   "device-crash-inside": 6,
   "server-crash-inside": 2,
   "server-restart": 2,
+  "hold-round": 1,
+  "late-push": 1,
+  beside: 0,
 };
 
 /** Steps that happen in some runs only, and in how many of them: they loosen what the oracles may ask for. */
 const features: readonly { readonly share: number; readonly kinds: readonly StepKind[] }[] = [
-  { share: 0.25, kinds: ["backup", "restore"] },
-  { share: 0.12, kinds: ["copy-device"] },
-  { share: 0.12, kinds: ["backup-device", "restore-device"] },
-  { share: 0.4, kinds: ["trim"] },
+  { share: 0.1, kinds: ["backup", "restore"] },
+  { share: 0.06, kinds: ["copy-device"] },
+  { share: 0.06, kinds: ["backup-device", "restore-device"] },
+  { share: 0.2, kinds: ["trim"] },
   { share: 0.3, kinds: ["sign-out"] },
   { share: 0.4, kinds: ["clock"] },
 ];
@@ -133,10 +153,10 @@ const oneDay = 86_400_000;
 /** The plan of a seed. */
 export function makePlan(seed: number): Plan {
   const random = createRandom(seed);
-  const devices = random.pick([2, 2, 3]);
+  const theme = random.pick(themes);
+  const facts = themeFacts[theme];
+  const devices = random.pick([2, 2, 2, 3]);
   const indexes = Array.from({ length: devices }, (_, i) => i);
-  const onDemand = random.chance(0.4) ? random.some(indexes, 0.5) : [];
-  const old = random.chance(0.3) ? random.some(indexes, 0.6) : [];
   const circumstances: Circumstances = {
     policy: random.pick(policies),
     devices,
@@ -144,23 +164,31 @@ export function makePlan(seed: number): Plan {
     pushTransactions: random.pick([1, 2, 100]),
     live: random.pick(["pages", "pages", "pages", "pokes", "none"]),
     bytes: random.chance(0.3),
-    onDemand,
-    old,
+    onDemand: random.chance(0.3) ? random.some(indexes, 0.5) : [],
+    old: random.chance(0.15) ? random.some(indexes, 0.6) : [],
     slow: random.pick([0, 0, 0.3, 0.6]),
     skews: indexes.map(() => (random.chance(0.3) ? random.int(600_000) - 300_000 : 0)),
     keepSentMs: random.pick([7 * oneDay, 7 * oneDay, 60_000, 0]),
     verifyRate: random.pick([0, 0, 0.3]),
+    ...facts.circumstances?.(random),
   };
   const absent = new Set<StepKind>();
-  if (onDemand.length === 0) absent.add("hold");
-  if (old.length === 0) absent.add("upgrade");
-  for (const { share, kinds } of features) if (!random.chance(share)) for (const kind of kinds) absent.add(kind);
+  if (circumstances.onDemand.length === 0) absent.add("hold");
+  if (circumstances.old.length === 0) absent.add("upgrade");
+  // What a theme names happens in its runs, whatever the lot says.
+  for (const { share, kinds } of features)
+    if (!random.chance(share)) for (const kind of kinds) if (facts.weights[kind] === undefined) absent.add(kind);
   const lottery = stepKinds
     .filter((kind) => !absent.has(kind))
-    .flatMap((kind) => Array.from({ length: weights[kind] }, () => kind));
+    .flatMap((kind) => Array.from({ length: facts.weights[kind] ?? weights[kind] }, () => kind));
   // What waits is released sooner or later, or nothing would ever happen.
   if (circumstances.slow > 0) lottery.push(...Array.from({ length: 60 }, () => "release" as const));
-  const length = random.pick([30, 60, 60, 90]);
-  const steps = Array.from({ length }, (): Step => ({ kind: random.pick(lottery), seed: random.int(2 ** 31) }));
-  return { seed, circumstances, steps };
+  const length = random.pick(facts.lengths);
+  const steps: Step[] = [];
+  while (steps.length < length) {
+    if (facts.arrangements.length > 0 && random.chance(0.08))
+      steps.push(...arrange(random, random.pick(facts.arrangements), circumstances.devices));
+    else steps.push({ kind: random.pick(lottery), seed: random.int(2 ** 31) });
+  }
+  return { seed, theme, circumstances, steps };
 }

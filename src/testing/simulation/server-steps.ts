@@ -32,7 +32,7 @@ export const changeRights: StepAction = (random, { subject }, { server, count })
 export function trim(random: Random, { server, count }: Scene): string {
   const { seq } = server.witness.head;
   // Often nearly everything: the horizon is where the mistakes are.
-  const upTo = random.chance(0.5) ? seq - random.int(10) : random.int(seq + 1);
+  const upTo = random.chance(0.7) ? seq - random.int(random.pick([2, 10])) : random.int(seq + 1);
   const rows = random.pick([5, 1000]);
   server.trim(upTo, rows);
   count("trims");

@@ -18,7 +18,7 @@ import {
   signOut,
   verify,
 } from "./device-steps.ts";
-import type { DeviceNode } from "./device-node.ts";
+import type { DeviceNode } from "./device.ts";
 import { settle } from "./platform.ts";
 import type { Step, StepKind } from "./plan.ts";
 import type { Scene } from "./scene.ts";
@@ -53,8 +53,9 @@ const actions: Readonly<Record<StepKind, StepAction>> = {
   },
   fault(random, device) {
     const fault = random.pick(faults);
-    device.network.fail(fault);
-    return `${fault} for ${device.name}`;
+    const of = random.pick([undefined, undefined, "push", "pull"] as const);
+    device.network.fail(fault, of);
+    return `${fault} for the next ${of ?? "call"} of ${device.name}`;
   },
   cut(random, device) {
     device.network.cutStream(random.chance(0.5) ? random.int(3) : undefined);
@@ -68,7 +69,7 @@ const actions: Readonly<Record<StepKind, StepAction>> = {
   },
   release(random, device, { devices }) {
     const released = random.chance(0.5) ? devices : [device];
-    for (const each of released) each.network.release();
+    for (const each of released) each.release();
     return released.map(({ name }) => name).join();
   },
   cable(random, device) {
@@ -142,10 +143,26 @@ const actions: Readonly<Record<StepKind, StepAction>> = {
     server.database.crash();
     return "";
   },
+  "hold-round"(random, device) {
+    const fault = random.pick(["hold-request", "hold-request", "hold-answer"] as const);
+    device.network.fail(fault, "round");
+    return `${fault} in a round of ${device.name}`;
+  },
+  "late-push"(_random, device) {
+    device.network.fail("late", "push");
+    return device.name;
+  },
+  beside(_random, device, { count }) {
+    device.syncBeside();
+    count("syncs of a second client");
+    return device.name;
+  },
 };
 
 /** Does one step. */
-export async function perform({ kind, seed }: Step, scene: Scene): Promise<string> {
+export async function perform({ kind, seed, device: place }: Step, scene: Scene): Promise<string> {
   const random = createRandom(seed);
-  return await actions[kind](random, random.pick(scene.devices), scene);
+  const picked = random.pick(scene.devices);
+  const device = place === undefined ? picked : (scene.devices.at(place) ?? picked);
+  return await actions[kind](random, device, scene);
 }

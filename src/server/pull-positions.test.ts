@@ -1,0 +1,73 @@
+import { describe, expect, test } from "vitest";
+import { metaKeys } from "../plugin/names.ts";
+import { hashScopes } from "../protocol/hash.ts";
+import { type Cursor, formatCursor, parseCursor } from "../protocol/ids.ts";
+import type { HandDevice } from "../testing/hand-device.ts";
+import { newTodo, openPair, pageOf, type ServerFixture } from "../testing/server-fixture.ts";
+
+const setMeta = (server: ServerFixture, key: string, value: string): Promise<void> =>
+  server.run(`INSERT INTO _sync_meta (k, v) VALUES ('${key}', ${value}) ON CONFLICT DO UPDATE SET v = excluded.v`);
+const positionOf = (device: HandDevice) => parseCursor(device.cursor as Cursor);
+
+describe("a cursor", () => {
+  test("I2: at the horizon itself is good, one below it is not", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    const { seq, stamp } = positionOf(device);
+    await setMeta(server, metaKeys.horizon, `'[${seq},${stamp}]'`);
+    expect((await device.ask()).kind).toBe("page");
+    expect(await device.ask({ cursor: formatCursor({ seq: seq - 1, stamp }) })).toMatchObject({
+      kind: "reset",
+      reason: "CURSOR_EXPIRED",
+    });
+  });
+
+  test("I2: from where the declaration changed is good, one from before is not", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    const { seq } = positionOf(device);
+    await setMeta(server, metaKeys.declaredSince, `${seq}`);
+    expect((await device.ask()).kind).toBe("page");
+    await setMeta(server, metaKeys.declaredSince, `${seq + 1}`);
+    expect(await device.ask()).toMatchObject({ kind: "reset", reason: "DECLARATION_CHANGED" });
+  });
+});
+
+describe("what a device says that it holds", () => {
+  test("U4: counts as far as it is in the target, as a list and as a hash", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    await server.run(`UPDATE todos SET title = 'x' WHERE id = 't1'`);
+    // Held and not readable: nothing of it is sent, and what is held besides is not sent again.
+    const page = pageOf(await device.ask({ held: ["everyone", "list:a", "list:b"] }));
+    expect(page.scopes).toEqual(["everyone", "list:a"]);
+    expect(page.changes).toMatchObject([{ table: "todos", kind: "update", columns: ["id", "title"] }]);
+    // Not held: it comes whole.
+    const whole = pageOf(await device.ask({ held: ["everyone"] }));
+    expect(whole.changes.find(({ table }) => table === "lists")).toMatchObject({
+      kind: "row",
+      values: [["a"], ["A"], [null]],
+    });
+    expect((await device.ask({ held: hashScopes(["everyone"]) })).kind).toBe("need-held");
+    expect((await device.ask({ held: hashScopes(["everyone", "list:a"]) })).kind).toBe("page");
+  });
+});
+
+describe("an acknowledgement", () => {
+  test("I5: of a part of the outcomes drops that part; an older one, or one beyond what was handled, drops none", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    await device.push(
+      device.tx(device.insert("todos", "n1", { ...newTodo, title: "forbidden" })),
+      device.tx(device.insert("todos", "n2", { ...newTodo, title: "forbidden" })),
+    );
+    const stored = async (): Promise<readonly unknown[]> => server.all(`SELECT number FROM _sync_outcomes ORDER BY 1`);
+    expect(await stored()).toEqual([[1], [2]]);
+    expect(pageOf(await device.ask({ ackedTx: 1 })).outcomes).toMatchObject([{ number: 2 }]);
+    expect(await stored()).toEqual([[2]]);
+    // An older request that comes late takes nothing back, and one beyond what was handled is nobody's.
+    expect(pageOf(await device.ask({ ackedTx: 0 }))).toMatchObject({ ackedTx: 1 });
+    expect(pageOf(await device.ask({ ackedTx: 3 })).ackedTx).toBe(1);
+    expect(await stored()).toEqual([[2]]);
+  });
+});
