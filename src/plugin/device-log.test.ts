@@ -131,3 +131,25 @@ test("C4: a row overwritten by REPLACE is a delete with its old values and an in
     ["insert", [], [null, "new", null]],
   ]);
 });
+
+test("a long queue is read from anywhere, without being walked through", () => {
+  using it = capture({ role: "device" });
+  for (let n = 1; n <= 60; n++) {
+    it.db.transaction((tx) => {
+      // Some are long, some short.
+      for (let i = 0; i < (n % 7) + 1; i++)
+        tx.insert(lists)
+          .values({ id: `${n}-${i}`, title: "A" })
+          .run();
+    });
+  }
+  for (let after = 0; after <= 60; after++) {
+    const [next] = it.run(readTransactions(it.sync, { after, limit: 1 }));
+    expect(next?.number).toBe(after === 60 ? undefined : after + 1);
+    expect(next?.entries.length).toBe(after === 60 ? undefined : ((after + 1) % 7) + 1);
+  }
+  drop(it, 30);
+  expect(it.run(readTransactions(it.sync, { after: 41, limit: 2 })).map(({ number }) => number)).toEqual([42, 43]);
+  // What was given up is found no more: the queue begins after it.
+  expect(it.run(readTransactions(it.sync, { after: 12, limit: 1 })).map(({ number }) => number)).toEqual([31]);
+});

@@ -37,3 +37,17 @@ test("P5: what the database made of an inserted value counts as what the device 
   expect(device.outcomes).toEqual([]);
   expect(device.row("todos", "n1")).toMatchObject({ title: "due" });
 });
+
+test("C5: what strangers left open is closed before a push, with the server's time and not the device's", async () => {
+  const { server, device } = await openPair({ now: () => 1_000_000 });
+  await using _ = server;
+  // Past the wrapper, as another tool does it.
+  await server.database.connection.run("UPDATE todos SET notes = 'theirs' WHERE id = 't2'", []);
+  await device.push({ ...device.tx(device.update("todos", "t1", { title: ["One", "Uno"] })), hlc: 4321 });
+  const closedAt = async (id: string): Promise<unknown> => {
+    const after = `(SELECT max(seq) FROM _sync_log WHERE k0 = '${id}')`;
+    return (await server.all(`SELECT mask FROM _sync_log WHERE t = 0 AND seq > ${after} ORDER BY seq LIMIT 1`))[0]?.[0];
+  };
+  expect(await closedAt("t1")).toBe(4321);
+  expect(Number(await closedAt("t2"))).toBeGreaterThanOrEqual(1_000_000 * 1024);
+});

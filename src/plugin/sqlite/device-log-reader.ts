@@ -124,13 +124,10 @@ export function* readTransactions(
   // From the queue's front, where `after` mostly lies.
   const dropped = yield* readDropped();
   const from = after >= dropped.number ? dropped.seq : 0;
-  const next = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND k0 > ? AND seq > ? ORDER BY seq LIMIT 1`, [
-    after,
-    from,
-  ]);
+  const next = yield* findMarkerAfter(after, from);
   if (next === undefined) return transactions;
   const start = yield* first(`SELECT seq FROM ${LOG} WHERE t = ${MARKER} AND seq < ? ORDER BY seq DESC LIMIT 1`, [
-    next[0] ?? null,
+    next.seq,
   ]);
   let position = Math.max(Number(start?.[0] ?? 0), from);
   // A few transactions are not worth reading a whole stretch of the queue.
@@ -166,6 +163,39 @@ export function* readTransactions(
     }
     if (rows.length < size) return transactions;
   }
+}
+
+/** The marker that closes a transaction. */
+export interface LogMarker extends TxRef {
+  readonly seq: number;
+  /** One of `markerKinds`. */
+  readonly kind: Value;
+}
+
+/**
+ * The first marker past a place in the log whose transaction has a number above `after`. Numbers rise with their place, so a
+ * long queue is not walked through: each of its pushes would begin at the front.
+ */
+export function* findMarkerAfter(after: number, from: number): Core<LogMarker | undefined> {
+  const front = yield* markerPast(from);
+  if (front === undefined || front.number > after) return front;
+  let low = front.seq;
+  let high = Number((yield* first(`SELECT max(seq) FROM ${LOG}`))?.[0] ?? 0);
+  while (low < high) {
+    const middle = Math.floor((low + high) / 2);
+    const probe = yield* markerPast(middle);
+    if (probe === undefined || probe.number > after) high = middle;
+    else low = probe.seq;
+  }
+  return yield* markerPast(low);
+}
+
+function* markerPast(seq: number): Core<LogMarker | undefined> {
+  const row = yield* first(
+    `SELECT seq, k0, stamp, kind FROM ${LOG} WHERE t = ${MARKER} AND seq > ? ORDER BY seq LIMIT 1`,
+    [seq],
+  );
+  return row && { seq: Number(row[0]), number: Number(row[1]), stamp: Number(row[2]), kind: row[3] ?? null };
 }
 
 /** Where the queue begins: the last transaction that left it, and its place in the log. */

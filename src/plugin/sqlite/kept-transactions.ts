@@ -18,7 +18,7 @@ import type { TxRef } from "../../protocol/ids.ts";
 import { all, first, run, type Core } from "../core.ts";
 import { readMeta, writeMeta } from "../meta.ts";
 import { LOG, MARKER, PREFIX, markerKinds, metaKeys } from "../names.ts";
-import { readDropped, writeDropped, type DeviceTransaction } from "./device-log-reader.ts";
+import { findMarkerAfter, readDropped, writeDropped, type DeviceTransaction } from "./device-log-reader.ts";
 
 /** How a transaction left the queue, as far as the log knows. */
 export type KeptStatus = "merged" | "rejected" | undefined;
@@ -74,13 +74,10 @@ export interface TakenBack {
 export function* takeBackTransactions(after: TxRef): Core<TakenBack> {
   const dropped = yield* readDropped();
   const pruned = yield* readPruned();
-  const found = yield* first(
-    `SELECT seq, k0 FROM ${LOG} WHERE t = ${MARKER} AND k0 > ? AND seq > ? ORDER BY seq LIMIT 1`,
-    [after.number, pruned],
-  );
-  const last = found === undefined ? dropped.number : Number(found[1]) - 1;
+  const found = yield* findMarkerAfter(after.number, pruned);
+  const last = found === undefined ? dropped.number : found.number - 1;
   const gone = last > after.number ? { gone: { from: after.number + 1, number: last } } : {};
-  const before = yield* first(`SELECT max(seq) FROM ${LOG} WHERE t = ${MARKER} AND seq < ?`, [found?.[0] ?? null]);
+  const before = yield* first(`SELECT max(seq) FROM ${LOG} WHERE t = ${MARKER} AND seq < ?`, [found?.seq ?? null]);
   // A number that stands for a loss has a stamp of its own: to a copy of this device it must not look like the transaction (I4).
   const front: TxRef = last === after.number ? after : { number: last, stamp: 0 };
   const at = found === undefined ? dropped.seq : Math.max(Number(before?.[0] ?? 0), pruned);
@@ -99,21 +96,11 @@ export interface LoggedTransaction {
 /** Looks a transaction up by its number, in the queue or among those kept. */
 export function* findTransaction(number: number): Core<LoggedTransaction | undefined> {
   const dropped = yield* readDropped();
-  // What is asked for is mostly near the queue's front, before or behind it.
-  const row =
-    number > dropped.number
-      ? yield* first(
-          `SELECT seq, stamp, kind FROM ${LOG} WHERE t = ${MARKER} AND k0 = ? AND seq > ? ORDER BY seq LIMIT 1`,
-          [number, dropped.seq],
-        )
-      : yield* first(
-          `SELECT seq, stamp, kind FROM ${LOG} WHERE t = ${MARKER} AND k0 = ? AND seq > ? AND seq <= ? ORDER BY seq DESC LIMIT 1`,
-          [number, yield* readPruned(), dropped.seq],
-        );
-  if (row === undefined) return undefined;
-  const [seq, stamp, kind] = row;
+  const marker = yield* findMarkerAfter(number - 1, number > dropped.number ? dropped.seq : yield* readPruned());
+  if (marker?.number !== number) return undefined;
+  const { seq, stamp, kind } = marker;
   const status = kind === markerKinds.rejected ? "rejected" : kind === markerKinds.merged ? "merged" : undefined;
-  return { markerSeq: Number(seq), stamp: Number(stamp), status };
+  return { markerSeq: seq, stamp, status };
 }
 
 /**

@@ -59,6 +59,32 @@ export const planted: readonly KeptPlan[] = [
     ],
   },
   {
+    shows: "I3: a record that ends before what is handled is noticed by the answer to a push",
+    seed: 21,
+    circumstances: {
+      policy: "custom",
+      devices: 2,
+      pageRows: 1000,
+      pushTransactions: 1,
+      live: "none",
+      bytes: false,
+      onDemand: [],
+      old: [],
+      slow: 0.3,
+      skews: [0, 0],
+      keepSentMs: 0,
+      verifyRate: 0,
+    },
+    steps: [
+      ["backup", 172423426],
+      ["device-write", 191568037, 1],
+      ["sync", 115036520, 1],
+      ["release", 2013981884],
+      ["device-write", 1237982555, 1],
+      ["restore", 1798501883],
+    ],
+  },
+  {
     shows: "R3: a round does not go on over a log that was trimmed meanwhile",
     seed: 103,
     circumstances: {
