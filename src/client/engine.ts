@@ -283,6 +283,8 @@ export function createEngine(
     });
     runner.setEmpty(checkpoint?.base !== "whole");
     refresh();
+    // What was closed on the way, another process's writes for one, has not been told of.
+    if (lastNumber > session.uploaded.number) runner.dispatch({ type: "committed" });
   }
 
   function sending(): Sending {
