@@ -7,7 +7,7 @@
 
 import type { Commit } from "./witness.ts";
 import type { LocalTransaction } from "./local-transaction.ts";
-import { difference, scopesOf, type Cells, type Row, type RowChange, type State } from "./state.ts";
+import { difference, parentsIn, scopesOf, type Row, type RowChange, type State } from "./state.ts";
 import { Violation } from "./violation.ts";
 
 /** Columns whose values are never written twice, so that a value tells who wrote it. */
@@ -233,13 +233,6 @@ function hangsFromDeleted(before: State, transactions: readonly LocalTransaction
     }
   }
   return false;
-}
-
-function parentsIn(cells: Cells): string[] {
-  const parents: string[] = [];
-  if (typeof cells["todoId"] === "string") parents.push(`todos/${cells["todoId"]}`);
-  if (typeof cells["commentId"] === "string") parents.push(`comments/${cells["commentId"]}`);
-  return parents;
 }
 
 const sameCells = (a: Row, b: Row): boolean =>

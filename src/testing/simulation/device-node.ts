@@ -26,7 +26,7 @@ import { createMemory } from "./memory.ts";
 import { observe } from "./observe.ts";
 import { deviceSyncOf, migration, schemaOf, type Version } from "./schema.ts";
 import type { Db } from "./server-node.ts";
-import { difference, forgetColumns, known, readState, type RowChange, type State } from "./state.ts";
+import { difference, forgetColumns, known, readState, withReinserts, type RowChange, type State } from "./state.ts";
 import { Violation } from "./violation.ts";
 
 /** Errors that a network, a dying server, a closed or signed-out client, a trimmed or a restored log explain. */
@@ -68,6 +68,11 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   let checked: { readonly database: CrashDatabase; readonly version: number } | undefined;
   /** The state before the next commit, while a transaction of the client's own making is awaited. */
   let awaited: State | undefined;
+  /** Rows that it inserts after it has deleted others. */
+  let reinserted: ReadonlySet<string> = new Set();
+  const noteAwaited = (before: State, after: State): void => {
+    noteWritten(withReinserts(before, after, difference(before, after), reinserted), options.step());
+  };
 
   const createClient = (own: CrashDatabase, over: FaultNetwork): SyncClient => {
     const made = createSyncClient({
@@ -111,7 +116,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
     own.onSettled = () => {
       if (awaited !== undefined) {
         const now = known(readState(own));
-        noteWritten(difference(awaited, now), options.step());
+        noteAwaited(awaited, now);
         awaited = now;
       }
       const cursor = storedCursor(own);
@@ -230,13 +235,14 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
       unclosed.push(...difference(before, known(readState(database))));
       checked = undefined;
     },
-    async writeThrough(step, work) {
+    async writeThrough(work, inserted) {
       if (hasUnclosed) return;
       awaited = known(readState(database));
+      reinserted = inserted;
       try {
         await work();
       } finally {
-        if (awaited !== undefined) noteWritten(difference(awaited, known(readState(database))), step);
+        if (awaited !== undefined) noteAwaited(awaited, known(readState(database)));
         awaited = undefined;
       }
     },

@@ -11,6 +11,8 @@ import type { DeviceNode } from "./device.ts";
 import { allScopes } from "./schema.ts";
 import type { StepAction } from "./steps.ts";
 import { Violation } from "./violation.ts";
+import type { TableName } from "./schema.ts";
+import { rowId, type Cells } from "./state.ts";
 
 export const hold: StepAction = (random, device) => {
   if (!device.onDemand) return "nothing";
@@ -48,12 +50,12 @@ export const discardOutcome: StepAction = async (random, device) => {
   return `${outcome.id} of ${device.name}`;
 };
 
-export const retry: StepAction = async (random, device, { now, fresh, count }) => {
+export const retry: StepAction = async (random, device, { fresh, count }) => {
   const outcome = await someOutcome(random, device);
   if (outcome === undefined) return "nothing";
   const operations = outcome.operations.map((operation) => edited(operation, random, fresh));
   let result = "retried";
-  await device.writeThrough(now, async () => {
+  await device.writeThrough(async () => {
     try {
       device.memory.resolved.add(outcome.id);
       await device.client.outcomes.resolve(outcome.id, { retry: operations });
@@ -63,10 +65,17 @@ export const retry: StepAction = async (random, device, { now, fresh, count }) =
       if (!isSyncError(error, "STORAGE_FAILED") && !isSyncError(error, "ROW_GONE")) device.noteError(error);
       result = `not retried: ${String(error)}`;
     }
-  });
+  }, reinsertedBy(operations));
   count(result === "retried" ? "outcomes retried" : "retries refused");
   return `${outcome.id} of ${device.name} ${result}`;
 };
+
+/** Rows that are inserted after others were deleted: they may have gone with them meanwhile. */
+function reinsertedBy(operations: readonly PendingOperation[]): ReadonlySet<string> {
+  const first = operations.findIndex(({ kind }) => kind === "delete");
+  const later = first < 0 ? [] : operations.slice(first).filter(({ kind }) => kind === "insert");
+  return new Set(later.map(({ table, key }) => rowId(table as TableName, key as Cells)));
+}
 
 /** Free values are never written twice, so that the oracles can tell who saw what. */
 function edited(operation: PendingOperation, random: Random, fresh: () => string): PendingOperation {

@@ -40,8 +40,11 @@ export interface DeviceNode {
   write(step: number, work: (observed: (statement: () => void) => void) => void): "written" | "refused" | "crashed";
   /** Runs a statement as another process does: nobody is told, and no transaction is closed. */
   writeAsStranger(work: () => void): void;
-  /** Runs something of the client's that may write one local transaction, and remembers what that changed. */
-  writeThrough(step: number, work: () => Promise<void>): Promise<void>;
+  /**
+   * Runs something of the client's that may write one local transaction, and remembers what that changed. `reinserted`: rows
+   * that it inserts after it has deleted others.
+   */
+  writeThrough(work: () => Promise<void>, reinserted: ReadonlySet<string>): Promise<void>;
   /** Takes note of what strangers wrote, if it has been closed as a transaction meanwhile. */
   noteClosed(): void;
   /** A second client over the same file syncs, as in another tab: its answers come beside the first one's. */

@@ -209,6 +209,38 @@ export function difference(from: State, to: State): RowChange[] {
   return changes;
 }
 
+/**
+ * What a transaction was written as, of which only the ends are known: a row that it inserted after its parent was deleted went
+ * with the parent first.
+ */
+export function withReinserts(
+  from: State,
+  to: State,
+  changes: readonly RowChange[],
+  reinserted: ReadonlySet<string>,
+): RowChange[] {
+  const deleted = new Set(changes.filter(({ kind }) => kind === "delete").map(({ id }) => id));
+  const hangs = (row: Row | undefined): boolean =>
+    row !== undefined && parentsIn(row.cells).some((parent) => deleted.has(parent) || hangs(from.get(parent)));
+  return changes.flatMap((change): RowChange[] => {
+    const { id, table, kind, before } = change;
+    const row = to.get(id);
+    if (kind !== "update" || !reinserted.has(id) || row === undefined || !hangs(from.get(id))) return [change];
+    return [
+      { id, table, kind: "delete", cells: {}, ...(before === undefined ? {} : { before }) },
+      { id, table, kind: "insert", cells: row.cells },
+    ];
+  });
+}
+
+/** The rows that a row hangs from. */
+export function parentsIn(cells: Cells): string[] {
+  const parents: string[] = [];
+  if (typeof cells["todoId"] === "string") parents.push(`todos/${cells["todoId"]}`);
+  if (typeof cells["commentId"] === "string") parents.push(`comments/${cells["commentId"]}`);
+  return parents;
+}
+
 /** A short text of how two states differ; empty when they do not. */
 export function describeDifference(actual: State, expected: State): string {
   return difference(expected, actual)
