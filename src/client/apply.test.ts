@@ -13,7 +13,8 @@ import { describe, expect, test } from "vitest";
 import { defineSync } from "../plugin/define-sync.ts";
 import { makeEpoch } from "../protocol/ids.ts";
 import { group, openDeviceFixture, type DeviceFixture } from "../testing/device-fixture.ts";
-import { basisOf, BrokenBase } from "./apply.ts";
+import { basisOf } from "./apply.ts";
+import { BrokenBase } from "./write-changes.ts";
 import { deviceSchema } from "./device-schema.ts";
 
 const shelves = sqliteTable("shelves", {

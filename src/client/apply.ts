@@ -5,58 +5,26 @@
  * ```
  *   is it for us, from exactly this state?  ─ no ─▶ dropped
  *   more pages follow ─▶ staged; on a first sync written at once
- *   last page ─▶ rewind: tables = base
- *                drop the rows that left the scopes, write the staged pages and this one
- *                drop the transactions that the page covers
- *                replay the others
- *                outcomes, cursor, scopes
+ *   last page ─▶ tables, images and queue become what it says (`write-changes.ts`), with outcomes, cursor and scopes
  * ```
- *
- * When the transactions that stay in the queue are not concerned, only the rows of those that leave it are rewound, and
- * nothing is replayed (`untouched.ts`).
  *
  * @module
  */
 
-import { run, type Core } from "../plugin/core.ts";
-import { closeStrangers, lastTransaction, readTransactions } from "../plugin/device-log.ts";
+import type { Core } from "../plugin/core.ts";
+import { closeStrangers } from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
-import { PREFIX } from "../plugin/names.ts";
 import type { ChangedRow, SyncDatabase } from "../plugin/sync-database.ts";
-import { isSyncError, SyncError } from "../protocol/errors.ts";
+import { SyncError } from "../protocol/errors.ts";
 import type { RandomBytes } from "../protocol/ids.ts";
 import type { Page } from "../protocol/pull.ts";
-import { changedRows, noteAll, noteGroups, noteImages, noteTouched, type ShownRows } from "./applied-rows.ts";
-import {
-  addFreshImages,
-  keepOwn,
-  loadImages,
-  removeImages,
-  restoreOwn,
-  rewind,
-  storeImages,
-  type BaseImages,
-} from "./base-images.ts";
-import { withoutBrought, withoutBroughtByRound } from "./brought-rows.ts";
-import { requireCheckpoint, roundText, writeCheckpoint, type Checkpoint } from "./checkpoint.ts";
-import { deviceSchema, type DeviceSchema } from "./device-schema.ts";
+import { type Checkpoint, requireCheckpoint, roundText, writeCheckpoint } from "./checkpoint.ts";
+import { type DeviceSchema, deviceSchema } from "./device-schema.ts";
 import { judgeIdentity, takeBack } from "./identity.ts";
-import { collectInheritedKeys } from "./inherited-keys.ts";
-import { lastFormsAfter } from "./last-forms.ts";
-import { defaultKeepSentMs, leaveQueue, type Settled } from "./leave-queue.ts";
-import { replay } from "./rebase.ts";
-import {
-  bindGroups,
-  displacedText,
-  readDisplaced,
-  requireSettled,
-  writeGroups,
-  type BoundGroup,
-} from "./row-writer.ts";
-import { dropAll, dropOutside } from "./scope-drop.ts";
-import { clearStage, readStagedPage, stagePage, stagedPages } from "./stage.ts";
-import { isConstraintError } from "./storage-error.ts";
-import { leavesKeptAlone, type Beside } from "./untouched.ts";
+import { type Settled, defaultKeepSentMs } from "./leave-queue.ts";
+import { bindGroups } from "./row-writer.ts";
+import { clearStage, stagePage, stagedPages } from "./stage.ts";
+import { type PageChanges, writeChanges } from "./write-changes.ts";
 
 /** The state that a request was made from (rule A1). */
 export interface Basis {
@@ -90,14 +58,6 @@ interface Changed {
   readonly tables: ReadonlySet<string>;
   /** The visible rows, for `db.$sync.onChange`; empty while nobody asks for them. */
   readonly applied: readonly ChangedRow[];
-}
-
-/** The base of a round turned out to be broken; rolls the application back. */
-export class BrokenBase extends Error {
-  constructor(table: string) {
-    super(`rows of ${table} without their parent`);
-    this.name = "BrokenBase";
-  }
 }
 
 /** The basis of a request that is made from a checkpoint. */
@@ -205,219 +165,4 @@ function* applyLast(
   });
   const settled = lost ? [{ id: lost.id, outcome: lost }, ...written.settled] : written.settled;
   return { kind: "applied", tables: written.tables, applied: written.applied, settled };
-}
-
-/** What is to be written, and how it ends. */
-export interface PageChanges {
-  readonly groups: readonly BoundGroup[];
-  /** Numbers of staged pages that come before. */
-  readonly staged: readonly number[];
-  /** Whether the base is replaced as a whole. */
-  readonly replaces: boolean;
-  /** The new scopes, when they differ from those held. */
-  readonly scopes?: readonly string[];
-  /** The last page of a round; absent while a first sync goes on. */
-  readonly end?: Page;
-  /** Transactions of the queue up to this number have come back to it: base images know their effects (I3). @default none */
-  readonly returned?: number;
-  readonly nowMs?: number;
-  readonly keepSentMs?: number;
-}
-
-interface Written {
-  readonly tables: ReadonlySet<string>;
-  readonly settled: readonly Settled[];
-  readonly checkpoint: Partial<Checkpoint>;
-  readonly applied: readonly ChangedRow[];
-}
-
-function* writeChanges(
-  sync: SyncDatabase,
-  schema: DeviceSchema,
-  checkpoint: Checkpoint,
-  changes: PageChanges,
-): Core<Written> {
-  const shown: ShownRows | undefined = sync.isFollowed ? new Map() : undefined;
-  if (shown) {
-    if (changes.replaces || changes.scopes || changes.staged.length > 0) yield* noteAll(schema, shown);
-    yield* noteGroups(changes.groups, shown);
-  }
-  const written = yield* writeNoting(sync, schema, checkpoint, changes, shown);
-  return { ...written, applied: shown ? yield* changedRows(shown) : [] };
-}
-
-function* writeNoting(
-  sync: SyncDatabase,
-  schema: DeviceSchema,
-  checkpoint: Checkpoint,
-  changes: PageChanges,
-  shown: ShownRows | undefined,
-): Core<Omit<Written, "applied">> {
-  const tables = new Set(changes.groups.map((group) => group.table.key));
-  const hasPending = (yield* lastTransaction()).number > checkpoint.handled.number;
-  if (!hasPending) {
-    const displaced = yield* writeBase(schema, checkpoint, changes, tables);
-    const settled = yield* leave(sync, checkpoint, changes, { dropped: [], images: new Map() });
-    return { tables, settled, checkpoint: { displaced, withheld: [], cascaded: false } };
-  }
-  const beside = yield* leavesKeptAlone(sync, schema, checkpoint, changes);
-  if (beside) {
-    if (shown) yield* noteImages(beside.images, shown);
-    for (const { table } of beside.images.values()) tables.add(table.key);
-    if (yield* tryBeside(schema, changes.groups, beside)) {
-      return { tables, settled: yield* leave(sync, checkpoint, changes, beside), checkpoint: {} };
-    }
-  }
-  return yield* rebase(sync, schema, checkpoint, changes, tables, shown);
-}
-
-const SAVEPOINT = `${PREFIX}beside`;
-
-/**
- * Rule A2, the short way: only the rows of the dropped transactions become the base again. False, and nothing written, when
- * a kept row stands in the way of a unique value, or a row has lost the parent it inherits its scopes from: the long way
- * tells whose fault it is.
- */
-function* tryBeside(schema: DeviceSchema, groups: readonly BoundGroup[], { images, isLast }: Beside): Core<boolean> {
-  const inherited = collectInheritedKeys(schema);
-  inherited.note(groups);
-  let isWritten = false;
-  yield* run(`SAVEPOINT ${SAVEPOINT}`);
-  try {
-    yield* keepOwn(images);
-    yield* rewind(withoutBrought(images, groups));
-    yield* writeGroups(groups);
-    isWritten = (yield* inherited.findOrphan()) === undefined;
-  } catch (error) {
-    if (!isConstraintError(error)) throw error;
-  }
-  if (!isWritten) yield* run(`ROLLBACK TO ${SAVEPOINT}`);
-  yield* run(`RELEASE ${SAVEPOINT}`);
-  if (!isWritten) return false;
-  yield* restoreOwn(images);
-  yield* isLast ? storeImages(new Map()) : removeImages(images);
-  return true;
-}
-
-/** Rule A2, the long way. */
-function* rebase(
-  sync: SyncDatabase,
-  schema: DeviceSchema,
-  checkpoint: Checkpoint,
-  changes: PageChanges,
-  tables: Set<string>,
-  shown: ShownRows | undefined,
-): Core<Omit<Written, "applied">> {
-  const transactions = yield* readTransactions(sync, {
-    after: checkpoint.handled.number,
-    limit: Number.MAX_SAFE_INTEGER,
-  });
-  for (const { entries } of transactions) for (const entry of entries) tables.add(entry.table.key);
-  const images = yield* loadImages(schema);
-  for (const image of images.values()) tables.add(image.table.key);
-  const returned = changes.returned ?? 0;
-  yield* addFreshImages(
-    schema,
-    images,
-    transactions.filter(({ number }) => number > returned),
-  );
-  // What came back has been part of the base. Undone, it gives the last form that its rows had before (P6), and nothing else.
-  const lastForms: BaseImages = new Map(images);
-  yield* addFreshImages(
-    schema,
-    lastForms,
-    transactions.filter(({ number }) => number <= returned),
-  );
-  if (shown) yield* noteImages(images, shown);
-  const write = (): Core<string | undefined> => writeBase(schema, checkpoint, changes, tables);
-  const displaced = yield* rewindAndWrite(schema, changes, images, write);
-
-  const handled = changes.end?.lastTx?.number ?? 0;
-  const dropped = transactions.filter(({ number }) => number <= handled);
-  const settled = yield* leave(sync, checkpoint, changes, { dropped, images });
-  const replayed = yield* replay(
-    schema,
-    transactions.filter(({ number }) => number > handled),
-    lastFormsAfter(schema, new Map([...lastForms, ...images]), dropped),
-  );
-  yield* restoreOwn(images);
-  yield* storeImages(replayed.images);
-  if (shown) noteTouched(replayed.images, shown);
-  for (const image of replayed.images.values()) tables.add(image.table.key);
-  return { tables, settled, checkpoint: { displaced, withheld: [...replayed.withheld], cascaded: replayed.cascaded } };
-}
-
-/**
- * Makes the tables hold the base, and then the page's. Rows that the page brings whole are left as they are until it does; when
- * anything stands in the way then, all of them are put back first.
- */
-function* rewindAndWrite(
-  schema: DeviceSchema,
-  changes: PageChanges,
-  images: BaseImages,
-  write: () => Core<string | undefined>,
-): Core<string | undefined> {
-  yield* keepOwn(images);
-  // A base that is replaced need not be put back before; a damaged one cannot always be.
-  if (changes.replaces) return yield* write();
-  const left = changes.scopes ? images : yield* withoutBroughtByRound(schema, images, changes);
-  if (left !== images) {
-    yield* run(`SAVEPOINT ${SAVEPOINT}`);
-    try {
-      yield* rewind(left);
-      const displaced = yield* write();
-      yield* run(`RELEASE ${SAVEPOINT}`);
-      return displaced;
-    } catch (error) {
-      const isRefused = isConstraintError(error) || isSyncError(error, "STORAGE_FAILED");
-      if (!isRefused && !(error instanceof BrokenBase)) throw error;
-      yield* run(`ROLLBACK TO ${SAVEPOINT}`);
-      yield* run(`RELEASE ${SAVEPOINT}`);
-    }
-  }
-  yield* rewind(images);
-  return yield* write();
-}
-
-/** Brings the tables, which hold the base, to the page's base. */
-function* writeBase(
-  schema: DeviceSchema,
-  checkpoint: Checkpoint,
-  changes: PageChanges,
-  tables: Set<string>,
-): Core<string | undefined> {
-  const displaced = readDisplaced(checkpoint.displaced);
-  if (changes.replaces) {
-    yield* dropAll(schema);
-    for (const table of schema.tables) tables.add(table.key);
-    displaced.clear();
-  } else if (changes.scopes) {
-    for (const table of yield* dropOutside(schema, changes.scopes)) tables.add(table);
-  }
-  const inherited = collectInheritedKeys(schema);
-  for (const n of changes.staged) {
-    const groups = bindGroups(schema, (yield* readStagedPage(n)).changes);
-    for (const group of groups) tables.add(group.table.key);
-    inherited.note(groups);
-    yield* writeGroups(groups, displaced);
-  }
-  inherited.note(changes.groups);
-  yield* writeGroups(changes.groups, displaced);
-  if (!changes.end) return displacedText(displaced);
-  requireSettled(displaced);
-  // A whole base that is new comes from snapshots of many moments only until its log pages are in, which they are now.
-  const orphans = yield* inherited.findOrphan();
-  if (orphans !== undefined) throw new BrokenBase(orphans);
-  return undefined;
-}
-
-/** Promise 2, with what the page says of them. */
-function leave(
-  sync: SyncDatabase,
-  checkpoint: Checkpoint,
-  { end, nowMs = 0, keepSentMs = defaultKeepSentMs }: PageChanges,
-  { dropped, images }: Pick<Beside, "dropped" | "images">,
-): Core<readonly Settled[]> {
-  const outcomes = new Map((end?.outcomes ?? []).map((outcome) => [outcome.number, outcome]));
-  return leaveQueue(sync, dropped, { checkpoint, outcomes, images, nowMs, keepSentMs });
 }

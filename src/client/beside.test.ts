@@ -3,7 +3,7 @@ import { sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { describe, expect, test } from "vitest";
 import { defineSync } from "../plugin/define-sync.ts";
 import { group, openDeviceFixture, type DeviceFixture } from "../testing/device-fixture.ts";
-import { BrokenBase } from "./apply.ts";
+import { BrokenBase } from "./write-changes.ts";
 
 const shelves = sqliteTable("shelves", { id: text().primaryKey(), name: text(), draft: text() });
 const books = sqliteTable("books", {

@@ -9,7 +9,8 @@ import { syncOf } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
 import { isCursor } from "../protocol/ids.ts";
 import { attachInternals } from "./client-internals.ts";
-import { createEngine, type EngineOptions } from "./engine.ts";
+import { createEngine } from "./engine.ts";
+import type { EngineOptions } from "./engine-options.ts";
 import { engineOf, type EngineHome } from "./engine-of.ts";
 import { createLocalLiveSource } from "./local-live-source.ts";
 import {

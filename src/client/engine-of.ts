@@ -7,7 +7,7 @@
 
 import type { Table } from "drizzle-orm";
 import type { SyncTable } from "../plugin/table.ts";
-import type { EngineOptions } from "./engine.ts";
+import type { EngineOptions } from "./engine-options.ts";
 import type { LiveSource } from "./live-source.ts";
 import type { SyncEngine } from "./sync-engine.ts";
 

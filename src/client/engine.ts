@@ -11,10 +11,10 @@ import { closeStrangers, hasUnclosedEntries, lastTransaction } from "../plugin/d
 import { readMeta, writeMeta } from "../plugin/meta.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { isSyncError, type SyncError } from "../protocol/errors.ts";
-import { compareCursors, type Cursor, type RandomBytes } from "../protocol/ids.ts";
-import { defaultRetry, type RetryOptions } from "./backoff.ts";
+import { compareCursors, type Cursor } from "../protocol/ids.ts";
+import { defaultRetry } from "./backoff.ts";
 import { requireCheckpoint, heldScopes, type Checkpoint } from "./checkpoint.ts";
-import { systemClock, type Clock } from "./clock.ts";
+import { systemClock } from "./clock.ts";
 import {
   allTables,
   discardPending,
@@ -28,7 +28,7 @@ import type { ExchangeContext } from "./exchange.ts";
 import { createCycles } from "./cycles.ts";
 import { createHolds, type StoredHold } from "./holds.ts";
 import { localDatabase } from "./local-database.ts";
-import { platformOnline, type OnlineSource } from "./online.ts";
+import { platformOnline } from "./online.ts";
 import { discardTransaction } from "./discard.ts";
 import { createOutcomeFeed } from "./outcome-feed.ts";
 import { readOutcomes, removeOutcome, type LocalOperation } from "./outcomes.ts";
@@ -40,55 +40,13 @@ import { forgetQueue, newSession } from "./session.ts";
 import { createSettlements } from "./settlements.ts";
 import { createStateBoard } from "./state-board.ts";
 import { closedError, keptAndWiped, notPending, resolvedAlready, writtenMeanwhile } from "./engine-errors.ts";
+import { defaultEngine, type EngineOptions } from "./engine-options.ts";
 import { storageError } from "./storage-error.ts";
 import type { SyncEngine } from "./sync-engine.ts";
 import type { Transport } from "./transport.ts";
 import { createWaiting } from "./waiting.ts";
 import { createVerification } from "./verification.ts";
-import { defaultWatch, type WatchOptions } from "./watch.ts";
-
-/** Options of an engine that do not depend on where it runs. */
-export interface EngineOptions extends WatchOptions {
-  /**
-   * `"all"`: everything that the subject may read is synced. `"on-demand"`: only the scopes that are held.
-   * @default "all"
-   */
-  readonly hold?: "all" | "on-demand";
-  /** Told of every error, those that heal themselves included. @default nothing */
-  readonly onError?: (error: SyncError) => void;
-  /** @default the system's clock */
-  readonly clock?: Clock;
-  /** Numbers in [0, 1), for jitter. @default Math.random */
-  readonly random?: () => number;
-  /** Bytes for ids. @default crypto.getRandomValues */
-  readonly randomBytes?: RandomBytes;
-  /** @default the platform's own events */
-  readonly online?: OnlineSource;
-  /** Delays of retries. @default { baseMs: 500, maxMs: 60_000 } */
-  readonly retry?: RetryOptions;
-  /** Rows wanted in a page, at most. The server may give fewer. @default 5_000 */
-  readonly pageRows?: number;
-  /** How long a pushed transaction may take to come back on the stream, in milliseconds. @default 10_000 */
-  readonly echoMs?: number;
-  /**
-   * How long transactions that the server has handled are kept on the device, in milliseconds. A server that is restored from
-   * a backup younger than that gets again what the backup lacks; what is older is reported as `lost`. However long the
-   * time, no more than about 100,000 changed rows are kept.
-   * @default 604_800_000 (seven days)
-   */
-  readonly keepSentMs?: number;
-  /**
-   * The share of pulls, from 0 to 1, that also compare checksums of the device's rows with the server's. Each reads every row of
-   * up to a hundred scopes on both sides, in one transaction: for 100,000 rows about a third of a second here, in which
-   * nothing else is written, and twice that on the server, whose other requests wait where its driver is synchronous.
-   * While a live stream stands there are few pulls.
-   * @default 0
-   */
-  readonly verifyRate?: number;
-}
-
-/** The recommended sizes and times. */
-export const defaultEngine = { pageRows: 5000, echoMs: 10_000 } as const;
+import { defaultWatch } from "./watch.ts";
 
 /** How often the queue is sent before signing out gives up wiping the device. */
 const MAX_FLUSHES = 5;

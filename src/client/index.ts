@@ -15,7 +15,7 @@ export {
   type SyncClient,
   type SyncClientOptions,
 } from "./client.ts";
-export type { EngineOptions } from "./engine.ts";
+export type { EngineOptions } from "./engine-options.ts";
 export type { HoldOptions, SignOutOptions, SyncState, WaitOptions } from "./sync-engine.ts";
 export type { VerifyResult } from "./verification.ts";
 export type { SyncStatus } from "./machine.ts";

@@ -7,7 +7,7 @@
 
 import { transact, type Core, type TransactionMode } from "../plugin/core.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import { BrokenBase } from "./apply.ts";
+import { BrokenBase } from "./write-changes.ts";
 import type { Clock } from "./clock.ts";
 import { isBusyError, storageError } from "./storage-error.ts";
 

@@ -11,7 +11,7 @@ import type { Core } from "../plugin/core.ts";
 import { lastTransaction, readTransactions, type DeviceTransaction } from "../plugin/device-log.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { Value } from "../protocol/ids.ts";
-import type { PageChanges } from "./apply.ts";
+import type { PageChanges } from "./write-changes.ts";
 import { addFreshImages, imageName, loadImagesOf, type BaseImage, type BaseImages } from "./base-images.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { DeviceSchema, DeviceTable } from "./device-schema.ts";

@@ -6,7 +6,7 @@
  */
 
 import type { Cursor } from "../../protocol/ids.ts";
-import type { EngineOptions } from "../engine.ts";
+import type { EngineOptions } from "../engine-options.ts";
 import type { LocalOperation, StoredOutcome } from "../outcomes.ts";
 import type { HoldOptions, QueuedTransaction, SignOutOptions, SyncState } from "../sync-engine.ts";
 import { fromPortError, toPortError, type PortError } from "./port-error.ts";
