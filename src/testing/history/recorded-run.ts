@@ -3,7 +3,7 @@
  * and what the databases hold at the end.
  *
  * The app's conventions: a transaction begins with an insert into `ops`, whose `id` is the transaction's name; every row
- * that it writes says so in `by`, with a `+` behind where a resolver made a merged row. Keys are in `id`.
+ * that it writes says so in `by`, with a `+` and more behind where a resolver made a merged row. Keys are in `id`.
  *
  * @module
  */
@@ -94,4 +94,4 @@ export type Blame = (property: HistoryProperty, message: string) => void;
 export const nameOf = (row: { readonly table: string; readonly key: string }): string => `${row.table}/${row.key}`;
 
 /** The transaction that wrote a row last. */
-export const writerOf = (row: Row): string => String(row["by"]).replace(/\+$/, "");
+export const writerOf = (row: Row): string => String(row["by"]).replace(/\+.*$/, "");

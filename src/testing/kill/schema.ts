@@ -63,7 +63,9 @@ export const sync = defineSync(schema, {
     scope: { room: "room" },
     conflict: custom(({ base, client, server }) => {
       if (!server || !client || base?.balance === undefined) return "server";
-      return { ...server, balance: server.balance + client.balance - base.balance, by: `${client.by}+` };
+      const balance = server.balance + client.balance - base.balance;
+      // A restored server may merge the same transaction again, with another result: that is another value.
+      return { ...server, balance, by: `${client.by}+${balance}` };
     }),
   },
   registers: { scope: { room: "room" } },
