@@ -203,6 +203,11 @@ function wholeRow(table: DeviceTable, entry: DeviceEntry): Map<SyncColumn, Value
  */
 export function* rewind(images: BaseImages): Core<void> {
   yield* keepOwn(images);
+  yield* putBack(images);
+}
+
+/** The second half of {@link rewind}, after {@link keepOwn}: for some of the images, where not all of their rows have to change. */
+export function* putBack(images: BaseImages): Core<void> {
   const gone = new Map<DeviceTable, Key[]>();
   const here = new Map<
     string,

@@ -25,7 +25,7 @@ import {
   loadImages,
   removeImages,
   restoreOwn,
-  rewind,
+  putBack,
   storeImages,
 } from "./base-images.ts";
 import { withoutBrought, withoutBroughtByRound } from "./brought-rows.ts";
@@ -136,7 +136,7 @@ function* tryBeside(schema: DeviceSchema, groups: readonly BoundGroup[], { image
   yield* run(`SAVEPOINT ${SAVEPOINT}`);
   try {
     yield* keepOwn(images);
-    yield* rewind(withoutBrought(images, groups));
+    yield* putBack(withoutBrought(images, groups));
     yield* writeGroups(groups);
     isWritten = (yield* inherited.findOrphan()) === undefined;
   } catch (error) {
@@ -215,7 +215,7 @@ function* rewindAndWrite(
   if (left !== images) {
     yield* run(`SAVEPOINT ${SAVEPOINT}`);
     try {
-      yield* rewind(left);
+      yield* putBack(left);
       const displaced = yield* write();
       yield* run(`RELEASE ${SAVEPOINT}`);
       return displaced;
@@ -226,7 +226,7 @@ function* rewindAndWrite(
       yield* run(`RELEASE ${SAVEPOINT}`);
     }
   }
-  yield* rewind(images);
+  yield* putBack(images);
   return yield* write();
 }
 
