@@ -9,7 +9,7 @@ import type { BrowserPage, BrowserTook } from "./sides/browser-page.ts";
 import { fillServer } from "./sides/database.ts";
 import { proxyTo } from "./sides/proxy.ts";
 
-export const defaults = { rows: 100_000, runs: 5 };
+export const defaults = { rows: 100_000, runs: 3 };
 
 const entries = ["browser-page.ts", "browser.worker.ts", "browser-load.worker.ts"].map((file) =>
   fileURLToPath(new URL(`sides/${file}`, import.meta.url)),

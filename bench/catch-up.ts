@@ -3,7 +3,7 @@ import { compare, interleave, median, round, type BenchOptions, type Result } fr
 import { inScene, requireSame } from "./scene.ts";
 import { fillServer, type Variant } from "./sides/database.ts";
 
-export const defaults = { rows: 100_000, runs: 7 };
+export const defaults = { rows: 100_000, runs: 5 };
 export const short = { rows: 50_000, runs: 3 };
 
 export const run = ({ rows, runs, seed }: BenchOptions): Promise<Result> =>

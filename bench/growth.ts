@@ -4,7 +4,7 @@
  */
 import { generateTodos } from "./data.ts";
 import { median, round, type BenchOptions, type Result } from "./measure.ts";
-import { inScene, type Scene } from "./scene.ts";
+import { inScene, type Pair, type Scene } from "./scene.ts";
 import { fillServer } from "./sides/database.ts";
 
 export const defaults = { rows: 1_000_000, runs: 9 };
@@ -16,6 +16,16 @@ interface Sample {
   readonly push: readonly number[];
   readonly rawRead: number;
   readonly rawUpdate: number;
+}
+
+/** Waits until the server has nothing to do any more: it indexes in the background what was imported in bulk. */
+async function untilIdle(server: Pair["server"]): Promise<void> {
+  for (let before = -100; ;) {
+    const now = await server.call("cpu");
+    if (now - before < 5) return;
+    before = now;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
 }
 
 async function sample(scene: Scene, rows: number, runs: number, seed: number): Promise<Sample> {
@@ -30,6 +40,7 @@ async function sample(scene: Scene, rows: number, runs: number, seed: number): P
     const pull: number[] = [];
     const push: number[] = [];
     await device.call("sync", false);
+    await untilIdle(server);
     for (let turn = 0; turn < runs; turn++) {
       await server.call("change", few, rows, seed, turn + 1);
       pull.push((await device.call("sync", false)).ms);

@@ -14,12 +14,13 @@ export const run = ({ rows, runs, seed }: BenchOptions): Promise<Result> =>
   inScene(async (scene) => {
     const offline = [...generateTodos(rows, seed + 1)];
     await fillServer(scene.file("server"), "ours", 1000, seed);
-    await scene.turn({ variant: "ours", server: "server", keep: { device: "device" } }, async ({ device }) => {
+    const keep = { server: "after", device: "device" };
+    await scene.turn({ variant: "ours", server: "server", keep }, async ({ device }) => {
       await device.call("sync", true);
       await device.call("insert", offline);
     });
     const push = () =>
-      scene.turn({ variant: "ours", server: "server", device: "device" }, async ({ server, device }) => {
+      scene.turn({ variant: "ours", server: "after", device: "device" }, async ({ server, device }) => {
         const before = await server.call("cpu");
         const took = await device.call("sync", false);
         const serverCpuMs = (await server.call("cpu")) - before;

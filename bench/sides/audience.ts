@@ -1,12 +1,11 @@
 /** Many devices that only listen: streams held open by one process. */
 import { Agent, request as httpRequest } from "node:http";
-import { decode, Encoder } from "cbor-x";
 import { createSyncClient, httpTransport } from "drizzle-sync/client";
+import { decodeCbor, encodeCbor } from "drizzle-sync/protocol";
 import { serve } from "../remote.ts";
 import { openFile, openOurs, type Variant } from "./database.ts";
 
 const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
-const encoder = new Encoder({ useRecords: false, mapsAsObjects: true, tagUint8Array: false });
 const received: number[] = [];
 
 /** What a real device asks its stream with, and its headers. */
@@ -28,7 +27,7 @@ async function streamRequest(file: string, url: string): Promise<Readonly<Record
   await client.sync();
   while (asked.length === 0) await new Promise((resolve) => setTimeout(resolve, 50));
   await client.close();
-  return decode(asked[0] as Uint8Array) as Readonly<Record<string, unknown>>;
+  return decodeCbor(asked[0] as Uint8Array) as Readonly<Record<string, unknown>>;
 }
 
 function listen(index: number, url: string, body: Uint8Array | undefined): Promise<void> {
@@ -59,7 +58,7 @@ const commands = {
     const own = String(asked?.["deviceId"]);
     for (let i = 0; i < count; i++) {
       const deviceId = i.toString(16).padStart(8, "0") + own.slice(8);
-      await listen(i, url, asked && encoder.encode({ ...asked, deviceId }));
+      await listen(i, url, asked && encodeCbor({ ...asked, deviceId }));
     }
     await new Promise((resolve) => setTimeout(resolve, 500));
     received.fill(0);

@@ -2,6 +2,7 @@
  * The device of every benchmark that needs one: ours as an app sets it up, or the leanest loop that does the same.
  */
 import { createHash } from "node:crypto";
+import { Agent } from "node:http";
 import { gzipSync } from "node:zlib";
 import type Database from "better-sqlite3";
 import { eq, inArray } from "drizzle-orm";
@@ -32,6 +33,8 @@ let sqlite: Database.Database;
 let url: string;
 let db: ReturnType<typeof openOurs>;
 let client: SyncClient;
+const agent = new Agent({ keepAlive: true });
+let firstPullAt: number | undefined;
 let arrivals: [id: string, at: number][] = [];
 const bodies = { raw: 0, gzip: 0, count: 0 };
 
@@ -66,13 +69,21 @@ const commands = {
     if (variant === "lean") return;
     db = openOurs(sqlite);
     await db.$sync.ready;
-    const http = httpTransport({ url, ...(options.weighs ? { compress: false, fetch: weigh } : {}) });
+    const http = httpTransport({
+      url,
+      compress: false,
+      ...(options.weighs ? { fetch: weigh } : options.isLive ? { agent } : {}),
+    });
     const { live: _live, ...silent } = http;
     const transport: Transport = options.isLive ? http : silent;
     const push: Transport["push"] = options.refusesPushes
       ? () => Promise.reject(new SyncError({ code: "UNAVAILABLE", message: "Not now." }))
       : http.push;
-    client = createSyncClient({ db, transport: { ...transport, push } });
+    const pull: Transport["pull"] = (...call) => {
+      firstPullAt ??= performance.now();
+      return http.pull(...call);
+    };
+    client = createSyncClient({ db, transport: { ...transport, push, pull } });
   },
   /** From `start()` until everything is durable and visible, and nothing waits. */
   sync: (isEmpty: boolean): Promise<Took> =>
@@ -90,20 +101,22 @@ const commands = {
       });
       client.pause();
     }),
-  /** From `start()` until a page was applied; what is pending stays so. */
-  pull: (): Promise<Took> =>
-    timed(async () => {
-      const before = client.state.cursor;
-      await new Promise<void>((resolve) => {
-        const stop = client.subscribe((state) => {
-          if (state.cursor === before) return;
-          stop();
-          resolve();
-        });
-        begin();
+  /** Milliseconds from the first pull until its round was applied; what is pending was not taken before, and stays so. */
+  async pull(): Promise<number> {
+    const before = client.state.cursor;
+    firstPullAt = undefined;
+    await new Promise<void>((resolve) => {
+      const stop = client.subscribe((state) => {
+        if (state.cursor === before) return;
+        stop();
+        resolve();
       });
-      client.pause();
-    }),
+      begin();
+    });
+    const took = performance.now() - (firstPullAt ?? Number.NaN);
+    client.pause();
+    return took;
+  },
   /** Transactions of one row each, offline. */
   insert(rows: readonly StoredTodo[]): void {
     for (const row of rows) db.insert(todos).values(toTodo(row)).run();
