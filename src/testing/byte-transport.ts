@@ -7,6 +7,7 @@
 import type { Transport } from "../client/transport.ts";
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import { decodeLiveFrame, decodePullAnswer, encodeLiveFrame, encodePullAnswer } from "../protocol/page-codec.ts";
+import { decodePushRequest, encodePushRequest } from "../protocol/push-codec.ts";
 import {
   parseHandshakeAnswer,
   parseHandshakeRequest,
@@ -27,7 +28,9 @@ export function byteTransport(inner: Transport): Transport {
       decodePullAnswer(encodePullAnswer(await inner.pull(parsePullRequest(decodeCbor(encodeCbor(request))), options))),
     push: async (request, options) =>
       parsePushAnswer(
-        decodeCbor(encodeCbor(await inner.push(parsePushRequest(decodeCbor(encodeCbor(request))), options))),
+        decodeCbor(
+          encodeCbor(await inner.push(parsePushRequest(decodePushRequest(encodePushRequest(request))), options)),
+        ),
       ),
     ...(live
       ? {

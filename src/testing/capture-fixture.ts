@@ -23,6 +23,7 @@ import {
 import { stepSync, type Core, type SyncConnection } from "../plugin/core.ts";
 import { defineSync, type SyncDefinition } from "../plugin/define-sync.ts";
 import type { Safeguard } from "../plugin/sqlite/safeguards.ts";
+import { splitScopes } from "../plugin/scope-text.ts";
 import { syncOf, type Role, type SyncDatabase } from "../plugin/sync-database.ts";
 import { openSync, type Synced } from "../plugin/with-sync.ts";
 
@@ -184,10 +185,11 @@ function describeEntry(row: Record<string, unknown>, { layouts }: SyncDatabase):
             .join(",") ?? ""
         }]`
       : "";
-  const scopes = "sb" in row ? ` ${scopeText(row["sb"])}→${scopeText(row["sa"])}` : "";
+  const { sb, sa } = row;
+  const scopes = "sb" in row ? ` ${scopeText(sb === 0 ? sa : sb)}→${scopeText(sa)}` : "";
   return `${kind} ${layout?.name ?? "?"}(${key})${columns}${scopes}`;
 }
 
 function scopeText(value: unknown): string {
-  return typeof value === "string" ? value.replaceAll("\n", "+") : "";
+  return splitScopes(typeof value === "string" ? value : null).join("+");
 }

@@ -58,7 +58,8 @@ export function entriesAfter<TSchema extends Record<string, unknown>>(
       columns: changed.map((column) => column.name),
       values: image("c"),
       olds: image("o"),
-      before: split(row["sb"]),
+      // Of an update within the same scopes they are written once.
+      before: split(row["sb"] === 0 ? row["sa"] : row["sb"]),
       after: split(row["sa"]),
     };
   });
@@ -134,5 +135,9 @@ function differences(what: string, result: Dump, wanted: Dump): readonly string[
 }
 
 function split(text: unknown): readonly string[] {
-  return typeof text === "string" ? text.split("\n") : [];
+  if (typeof text !== "string" || text === "") return [];
+  const [first, ...others] = text.split("\n");
+  if (first !== "") return [first ?? "", ...others];
+  // Alone and unchecked: a line feed in it makes it void.
+  return others.length === 1 ? others : [];
 }

@@ -43,7 +43,7 @@ export interface CrashDatabase {
 export function openCrashDatabase(image?: Buffer): CrashDatabase {
   // Two handles on one database are not to be had in memory: the observer shares the connection.
   const raw = new Database(image ?? ":memory:");
-  return startProcess(raw, new Map(), 0);
+  return startProcess(raw, { prepared: { on: new Map(), off: new Map() }, keys: "on" }, 0);
 }
 
 /** Opens what a crashed (or living) database had committed, as a new process would. The old handle is dead from then on. */
@@ -57,14 +57,37 @@ export function reopen(database: CrashDatabase): CrashDatabase {
 /** Statements by their text, then by how they give their rows. */
 type Prepared = Map<string, (Database.Statement | undefined)[]>;
 
-/** What the connection of a database has prepared. */
-const connections = new WeakMap<CrashDatabase, Prepared>();
+/** Whether foreign keys are enforced. */
+type Keys = "on" | "off";
 
-function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: number): CrashDatabase {
+/** What outlives the process: the statements, which are compiled for one way of dealing with foreign keys. */
+interface Connection {
+  readonly prepared: Readonly<Record<Keys, Prepared>>;
+  keys: Keys;
+}
+const connections = new WeakMap<CrashDatabase, Connection>();
+
+/**
+ * Switches foreign keys. SQLite does so as the pragma is compiled (`PRAGMA`, "some pragmas run during the SQL compilation
+ * stage"); executing it would do nothing more than expire every statement, each of which then had to be compiled again. Who
+ * does this keeps statements that were compiled for one way apart from those for the other. Inside a transaction it does nothing.
+ */
+export function switchKeys(raw: Database.Database, keys: Keys): void {
+  raw.prepare(`PRAGMA foreign_keys = ${keys}`);
+}
+
+/** A text that may switch foreign keys; the first group is there when it does nothing else. */
+const keySwitch = /^\s*PRAGMA foreign_keys = (ON|OFF)\s*$|foreign_keys[^;]*[=(]/i;
+
+function startProcess(raw: Database.Database, connection: Connection, firstVersion: number): CrashDatabase {
   const exec = raw.exec.bind(raw);
   const pragma = raw.pragma.bind(raw);
+  const noteKeys = (): void => {
+    connection.keys = pragma("foreign_keys", { simple: true }) === 1 ? "on" : "off";
+  };
   // What a process has set on its connection dies with it.
-  pragma("foreign_keys = ON");
+  switchKeys(raw, "on");
+  noteKeys();
   const handle = Object.create(raw) as Database.Database;
   let hasCrashed = false;
   let statements = 0;
@@ -102,6 +125,7 @@ function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: 
   };
   /** One of the connection's statements, in the mode that a process's own statement is in. */
   const statementOf = (sql: string, mode: number): Database.Statement => {
+    const prepared = connection.prepared[connection.keys];
     let modes = prepared.get(sql);
     if (modes === undefined) prepared.set(sql, (modes = []));
     return (modes[mode] ??= prepareIn(raw, sql, mode));
@@ -109,17 +133,27 @@ function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: 
   const prepare = (sql: string): Database.Statement => {
     if (hasCrashed) throw new Crash();
     // The schema's own statements are run once, and would otherwise fill the memory.
-    const isKept = !/^\s*(?:create|drop|alter)\b/i.test(sql);
+    const switches = keySwitch.test(sql);
+    const isKept = !switches && !/^\s*(?:create|drop|alter)\b/i.test(sql);
     const first = isKept ? statementOf(sql, 0) : raw.prepare(sql);
     const { reader, readonly } = first;
-    const writes = !readonly || /^\s*rollback\b/i.test(sql);
+    // A transaction that has only begun has written nothing, whatever lock it took.
+    const writes = (!readonly && !/^\s*begin\b/i.test(sql)) || /^\s*rollback\b/i.test(sql);
     const settles = writes || /^\s*(?:commit|end|release)\b/i.test(sql);
     let mode = 0;
     let current = first;
+    let { keys } = connection;
     const inMode = (bit: number, on: boolean): unknown => {
       mode = on ? (mode & ~(bit === safeIntegers ? 0 : rows)) | bit : mode & ~bit;
       current = isKept ? statementOf(sql, mode) : prepareIn(raw, sql, mode);
+      ({ keys } = connection);
       return own;
+    };
+    /** The connection's statement for foreign keys as they are enforced now. */
+    const statement = (): Database.Statement => {
+      if (!isKept || keys === connection.keys) return current;
+      ({ keys } = connection);
+      return (current = statementOf(sql, mode));
     };
     const own = {
       source: sql,
@@ -131,19 +165,20 @@ function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: 
       },
       run(...params: unknown[]) {
         tick(writes);
-        const result = current.run(...params);
+        const result = statement().run(...params);
+        if (switches) noteKeys();
         if (settles) settle();
         return result;
       },
       get(...params: unknown[]) {
         tick(writes);
-        const row = current.get(...params);
+        const row = statement().get(...params);
         if (settles) settle();
         return row;
       },
       all(...params: unknown[]) {
         tick(writes);
-        const found = current.all(...params);
+        const found = statement().all(...params);
         if (settles) settle();
         return found;
       },
@@ -163,14 +198,19 @@ function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: 
   Object.assign(handle, {
     prepare,
     exec: (sql: string) => {
-      tick(true);
-      exec(sql);
+      const [switches, keys] = keySwitch.exec(sql) ?? [];
+      tick(keys === undefined);
+      if (keys === undefined) exec(sql);
+      else switchKeys(raw, keys.toLowerCase() as Keys);
+      if (switches !== undefined) noteKeys();
       settle();
       return handle;
     },
     pragma: (source: string, options?: Database.PragmaOptions) => {
       tick(false);
-      return pragma(source, options);
+      const result = pragma(source, options);
+      if (keySwitch.test(source)) noteKeys();
+      return result;
     },
     // The driver's own transactions run their BEGIN and COMMIT past the overridden methods: the statements inside are counted.
     transaction: (body: (...args: unknown[]) => unknown) => {
@@ -223,7 +263,7 @@ function startProcess(raw: Database.Database, prepared: Prepared, firstVersion: 
       failAt = statements + count;
     },
   };
-  connections.set(database, prepared);
+  connections.set(database, connection);
   return database;
 }
 

@@ -9,7 +9,7 @@ import type { Cursor, DeviceId, Epoch } from "../protocol/ids.ts";
 import type { HandshakeAnswer, HandshakeRequest } from "../protocol/handshake.ts";
 import type { LiveFrame } from "../protocol/live.ts";
 import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
-import type { PushAnswer, PushRequest } from "../protocol/push.ts";
+import type { Operation, PushAnswer, PushRequest } from "../protocol/push.ts";
 
 // Brands of fixed examples, made by hand.
 const deviceId = "00112233445566778899aabbccddeeff" as DeviceId;
@@ -30,10 +30,18 @@ export const handshakeRequests: Readonly<Record<string, HandshakeRequest>> = {
 };
 
 export const handshakeAnswers: Readonly<Record<string, HandshakeAnswer>> = {
-  "what the server sends of them": {
+  "what the server sends of them, and what the device lacks": {
     epoch,
     protocol: 1,
     tables: { lists: ["id", "name"], todos: ["id", "listId", "title"] },
+    outdated: { todos: ["done"] },
+    declaration: "1f0e3dad99908345",
+    limits: { maxRequestBytes: 8_388_608, maxPushTransactions: 500, maxPageRows: 5000 },
+    time: 1_767_225_600_123,
+  },
+  "the server knows all of them": {
+    epoch,
+    protocol: 1,
     declaration: "1f0e3dad99908345",
     limits: { maxRequestBytes: 8_388_608, maxPushTransactions: 500, maxPageRows: 5000 },
     time: 1_767_225_600_123,
@@ -91,7 +99,20 @@ export const pullAnswers: Readonly<Record<string, PullAnswer>> = {
       {
         table: "todos",
         kind: "row",
-        columns: ["id", "listId", "title", "done", "priority", "createdAt", "weight", "notes", "list", "anything"],
+        columns: [
+          "id",
+          "listId",
+          "title",
+          "done",
+          "priority",
+          "createdAt",
+          "weight",
+          "notes",
+          "list",
+          "due",
+          "price",
+          "anything",
+        ],
         values: [
           uuids,
           rows.map(() => "list:42"),
@@ -102,6 +123,8 @@ export const pullAnswers: Readonly<Record<string, PullAnswer>> = {
           [0, -0, 0.5, -1.25, Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 1e300],
           rows.map((i) => (i % 3 === 0 ? null : `note ${i}`)),
           rows.map((i) => `list:${i % 2}`),
+          rows.map((i) => `2026-01-0${i + 1}`),
+          rows.map((i) => 10 + i / 4),
           [null, 1, "1", Uint8Array.of(1, 255), 9_007_199_254_740_993n, -9_223_372_036_854_775_808n, -0, 1.5],
         ],
       },
@@ -157,11 +180,34 @@ export const pullAnswers: Readonly<Record<string, PullAnswer>> = {
     changes: [],
     remaining: 1200,
   },
+  "a page for the scopes that the device holds": {
+    kind: "page",
+    epoch,
+    from,
+    to,
+    schema,
+    changes: [{ table: "todos", kind: "update", columns: ["id", "done"], values: [[uuids[0] ?? ""], [1]] }],
+    lastTx: { number: 0, stamp: 0 },
+    ackedTx: 0,
+    outcomes: [],
+  },
   "a reset": { kind: "reset", epoch, reason: "CURSOR_EXPIRED" },
   "a restart": { kind: "restart", epoch },
   "need-held": { kind: "need-held", epoch },
   "need-schema": { kind: "need-schema", epoch },
 };
+
+const longQueue: readonly (readonly Operation[])[] = [
+  [[0, ["00000000-0000-4000-8000-00000000000a"], ["one", 0], []]],
+  [[0, ["00000000-0000-4000-8000-00000000000b"], ["two", 1], []]],
+  [
+    [1, ["00000000-0000-4000-8000-00000000000a"], ["three"], ["one"]],
+    [2, ["00000000-0000-4000-8000-00000000000c"], [], [["aab3238922bcc25a"]], ["as it was", 1]],
+  ],
+  [],
+  [[1, ["00000000-0000-4000-8000-00000000000d"], [null], [["c51ce410c124a10e"]]]],
+  ...["e", "f", "g", "h"].map((key): readonly Operation[] => [[0, [key], [`more ${key}`, 0], []]]),
+];
 
 export const pushRequests: Readonly<Record<string, PushRequest>> = {
   "operations of every kind, after a discarded range": {
@@ -196,6 +242,24 @@ export const pushRequests: Readonly<Record<string, PushRequest>> = {
     previous: { number: 0, stamp: 0 },
     shapes: [],
     txs: [{ number: 8, from: 1, stamp: 77, hlc: 0, schema, ops: [] }],
+  },
+  "a long queue, which travels by columns": {
+    deviceId,
+    epoch,
+    previous: { number: 4, stamp: 3 },
+    shapes: [
+      { table: "todos", kind: "insert", columns: ["title", "done"] },
+      { table: "todos", kind: "update", columns: ["title"] },
+      { table: "todos", kind: "delete", columns: [] },
+    ],
+    txs: Array.from({ length: 10 }, (_, i) => ({
+      ...(i === 3 ? { from: 8 } : {}),
+      number: i < 3 ? 5 + i : 6 + i,
+      stamp: 1000 - i,
+      hlc: 1_809_638_998_016_000 + i * 65_536,
+      schema,
+      ops: longQueue[i] ?? [],
+    })),
   },
 };
 

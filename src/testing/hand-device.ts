@@ -125,14 +125,14 @@ export class HandDevice {
     if (last.from === undefined) this.base.clear();
     else if (last.from !== this.cursor) throw new Error("A page that was not computed from this device's state.");
     this.epoch = last.epoch;
+    this.held = last.scopes ?? this.held;
     // U1: what is in none of the answer's scopes is dropped; children go with their parents.
     for (const [table, rows] of this.base) {
       for (const [key, row] of rows)
-        if (!this.scopesOf(table, row).some((scope) => last.scopes.includes(scope))) rows.delete(key);
+        if (!this.scopesOf(table, row).some((scope) => this.held.includes(scope))) rows.delete(key);
     }
     for (const page of pages) this.write(page);
     this.cursor = last.to;
-    this.held = last.scopes;
     this.baseSchema = last.shared ?? last.schema;
     this.lastTx = last.lastTx ?? this.lastTx;
     this.ackedTx = this.lastTx.number;

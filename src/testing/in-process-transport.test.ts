@@ -2,6 +2,8 @@
 
 import { describe, test } from "vitest";
 import type { Transport } from "../client/transport.ts";
+import type { LiveFrame } from "../protocol/live.ts";
+import { flowOf, frameStream } from "../server/frame-stream.ts";
 import type { SyncService } from "../server/service.ts";
 import { byteTransport } from "./byte-transport.ts";
 import { createFaultNetwork } from "./fault-network.ts";
@@ -27,15 +29,17 @@ function serviceOf(script: Partial<ScriptedService>): SyncService {
     handshake: async (_caller, request) => (await script.handshake?.(request)) ?? handshakeAnswer,
     pull: async (_caller, request) => (await script.pull?.(request, undefined)) ?? page,
     push: async (_caller, request) => (await script.push?.(request)) ?? pushAnswer,
-    async *stream(_caller, request, { signal }) {
-      for await (const frame of script.live?.(request, signal) ?? []) {
-        if (frame instanceof Uint8Array) throw new Error("In process, frames are no bytes.");
-        yield { frame };
-      }
-    },
+    stream: (_caller, request, { signal }) => frameStream(flowOf(streamed(script.live?.(request, signal) ?? []))),
     stats: unused,
     close: () => {},
   };
+}
+
+async function* streamed(frames: AsyncIterable<LiveFrame | Uint8Array> | readonly LiveFrame[]) {
+  for await (const frame of frames) {
+    if (frame instanceof Uint8Array) throw new Error("In process, frames are no bytes.");
+    yield { frame };
+  }
 }
 
 const transports: Readonly<Record<string, (inner: Transport) => Transport>> = {

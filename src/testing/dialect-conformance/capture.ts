@@ -130,7 +130,8 @@ export const captureCases: readonly DialectCase[] = [
           [...called].filter((name) => !builtin.has(name)),
           [],
         );
-        assert.ok(called.size > 0);
+        // On a device none is called at all; on a server where several columns make up a row's scopes.
+        assert.equal(called.size > 0, role === "server");
       }
     },
   },

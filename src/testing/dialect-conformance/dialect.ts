@@ -14,6 +14,7 @@ import {
   type Rows,
   type TransactionMode,
 } from "../../plugin/core.ts";
+import { splitScopes } from "../../plugin/scope-text.ts";
 import type { SyncDatabase } from "../../plugin/sync-database.ts";
 import type { Value } from "../../protocol/ids.ts";
 
@@ -98,7 +99,7 @@ export async function logOf(it: OpenedDialect, after = 0): Promise<readonly stri
   return rows.map(([t, kind, key, before, since]) => {
     if (t === 0) return "—";
     const name = it.sync.layouts.get(Number(t))?.name ?? "?";
-    return `${kinds[Number(kind)] ?? "?"} ${name}(${String(key)}) ${scopes(before)}→${scopes(since)}`;
+    return `${kinds[Number(kind)] ?? "?"} ${name}(${String(key)}) ${scopes(before === 0 ? since : before)}→${scopes(since)}`;
   });
 }
 
@@ -108,5 +109,5 @@ export async function headOf(it: OpenedDialect): Promise<number> {
 }
 
 function scopes(text: Value | undefined): string {
-  return typeof text === "string" ? text.replaceAll("\n", "+") : "";
+  return splitScopes(text).join("+");
 }

@@ -67,15 +67,25 @@ const cursorStatements = new WeakMap<Database.Database, Database.Statement>();
 
 /** Where a device is; undefined before its client first opened it. */
 export function checkpointOf(database: CrashDatabase): Checkpoint | undefined {
-  return stepSync(observe(database), readCheckpoint());
+  const { version } = database;
+  let read = checkpoints.get(database);
+  if (read?.version !== version) {
+    read = { version, checkpoint: stepSync(observe(database), readCheckpoint()) };
+    checkpoints.set(database, read);
+  }
+  return read.checkpoint;
 }
+const checkpoints = new WeakMap<
+  CrashDatabase,
+  { readonly version: number; readonly checkpoint: Checkpoint | undefined }
+>();
 
 /** Checks everything about a device as it is committed now. Answers what it shows. */
 export function checkDevice(device: CheckedDevice, witness: Witness, mishaps: Mishaps): State {
   const { name, database, sync, version, written, givenUp } = device;
   const connection = observe(database);
   const visible = known(readState(database));
-  const checkpoint = stepSync(connection, readCheckpoint());
+  const checkpoint = checkpointOf(database);
   // A first sync in progress has written part of the base into the tables.
   if (checkpoint === undefined || checkpoint.base === "partial") return visible;
 
@@ -134,14 +144,11 @@ export function checkDevice(device: CheckedDevice, witness: Witness, mishaps: Mi
   const withheld = new Set(checkpoint.withheld);
   for (const transaction of queue) {
     // Given up by the app, or refused before the server lost it: there is nothing to show.
-    if (transaction.entries.length === 0 && (givenUp.has(transaction.stamp) || transaction.isVoid)) continue;
-    const local = written.get(transaction.stamp);
+    if (transaction.entries.length === 0 && (givenUp.has(transaction.id) || transaction.isVoid)) continue;
+    const local = written.get(transaction.id);
     if (local === undefined)
-      throw new Violation(
-        "promise 2",
-        `The queue of ${name} holds transaction ${transaction.stamp}, which nobody wrote.`,
-      );
-    if (withheld.has(transaction.stamp)) checkWithheld(name, expected, local);
+      throw new Violation("promise 2", `The queue of ${name} holds transaction ${transaction.id}, which nobody wrote.`);
+    if (withheld.has(transaction.id)) checkWithheld(name, expected, local);
     else expected = replay(expected, local.changes);
   }
   const wrongRows = describeDifference(visible, filled(expected, version));

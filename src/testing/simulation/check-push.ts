@@ -96,10 +96,12 @@ function checkRights({ name, subject, writable }: Writer, id: string, before: St
   const to = is === undefined ? undefined : scopesOf(after, is);
   const isOutside = (scopes: readonly string[] | undefined): boolean =>
     scopes !== undefined && !scopes.some((scope) => writable.has(scope));
-  const moved =
-    from === undefined || to === undefined
-      ? []
-      : [...from.filter((scope) => !to.includes(scope)), ...to.filter((scope) => !from.includes(scope))];
+  // One that goes leaves its scopes, and one that comes enters them.
+  const [left = [], entered = []] = [from, to];
+  const moved = [
+    ...left.filter((scope) => !entered.includes(scope)),
+    ...entered.filter((scope) => !left.includes(scope)),
+  ];
   if (isOutside(from) || isOutside(to) || moved.some((scope) => !writable.has(scope))) {
     throw new Violation(
       "P9",
@@ -206,13 +208,14 @@ function isNothing(changes: readonly RowChange[], id: string): boolean {
   return own[0]?.kind === "insert" && own[own.length - 1]?.kind === "delete";
 }
 
+/** P2: what a transaction makes of a row in the end. A column that it writes, and writes back, it leaves alone. */
 function netCells(changes: readonly RowChange[], id: string): Record<string, unknown> {
+  const own = changes.filter((change) => change.id === id);
   let cells: Record<string, unknown> = {};
-  for (const change of changes) {
-    if (change.id !== id) continue;
-    cells = change.kind === "delete" ? {} : { ...cells, ...change.cells };
-  }
-  return cells;
+  for (const change of own) cells = change.kind === "delete" ? {} : { ...cells, ...change.cells };
+  const before = own.every(({ kind }) => kind === "update") ? own[0]?.before : undefined;
+  if (before === undefined) return cells;
+  return Object.fromEntries(Object.entries(cells).filter(([column, value]) => before[column] !== value));
 }
 
 /** Whether a row hangs, or hung at some time during the commit, from one that these transactions delete. */

@@ -7,6 +7,7 @@
 
 import type Database from "better-sqlite3";
 import { MUTE } from "../../plugin/names.ts";
+import { switchKeys } from "../crash-database.ts";
 
 /** The tables of the app first, whose triggers write into the library's. */
 export type Contents = readonly {
@@ -27,12 +28,12 @@ export function readContents(raw: Database.Database): Contents {
   });
 }
 
-/** Makes a database of the same schema hold exactly this. */
+/** Makes a database of the same schema hold exactly this. Foreign keys are off from then on. */
 export function writeContents(raw: Database.Database, contents: Contents): void {
   const run = (sql: string, ...params: unknown[]): unknown => prepared(raw, sql).run(...params);
   const own = contents.filter(({ name }) => name.startsWith("_sync_"));
   const app = contents.filter((table) => !own.includes(table));
-  raw.pragma("foreign_keys = OFF");
+  switchKeys(raw, "off");
   run("BEGIN");
   run(`INSERT OR IGNORE INTO ${MUTE} VALUES (1)`);
   for (const tables of [app, own]) {

@@ -187,4 +187,27 @@ export const planted: readonly KeptPlan[] = [
       ["release", 762991330, 0],
     ],
   },
+  {
+    shows: "P9: a deleted row leaves each of its scopes",
+    seed: 153,
+    circumstances: {
+      policy: "server",
+      devices: 2,
+      pageRows: 3,
+      pushTransactions: 1,
+      live: "pokes",
+      bytes: false,
+      onDemand: [],
+      old: [],
+      slow: 0,
+      skews: [0, 0],
+      keepSentMs: 0,
+      verifyRate: 0.3,
+    },
+    steps: [
+      ["server-write", 835049827],
+      ["sync", 1927956751, 1],
+      ["device-write", 310154708],
+    ],
+  },
 ];

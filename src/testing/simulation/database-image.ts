@@ -18,7 +18,7 @@ interface Image {
   readonly bytes: Buffer;
   readonly schemaVersion: number;
   readonly contents: Contents;
-  /** Databases that no run uses now. */
+  /** Databases of this schema that no run uses now; kinds that differ in what a new database holds share them. */
   readonly free: CrashDatabase[];
 }
 
@@ -31,6 +31,7 @@ export interface Kind {
 
 const images = new Map<string, Promise<Image>>();
 const imageOf = new WeakMap<Database.Database, Image>();
+const freeBySchema = new Map<string, CrashDatabase[]>();
 
 /** A new database with the app's tables and the library's; with `contents`, one that holds what another one held. */
 export async function openInstalled(kind: Kind, contents?: Contents): Promise<CrashDatabase> {
@@ -66,12 +67,12 @@ async function makeImage({ role, policy, version }: Kind): Promise<Image> {
   await syncOf(
     openSync(drizzle(database.handle, { schema: schemaOf(version) }), deviceSyncOf(policy, version)),
   ).install(role);
-  const image: Image = {
-    bytes: raw.serialize(),
-    schemaVersion: schemaVersionOf(raw),
-    contents: readContents(raw),
-    free: [],
-  };
+  const schemaVersion = schemaVersionOf(raw);
+  const schema = raw.prepare("SELECT sql FROM sqlite_master ORDER BY rowid").pluck().all().join(";");
+  const name = `${schemaVersion}:${schema}`;
+  const free = freeBySchema.get(name) ?? [];
+  freeBySchema.set(name, free);
+  const image: Image = { bytes: raw.serialize(), schemaVersion, contents: readContents(raw), free };
   raw.close();
   return image;
 }

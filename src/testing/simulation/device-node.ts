@@ -10,7 +10,7 @@ import { createSyncClient, type Hold, type Outcome, type SyncClient } from "../.
 import type { Clock } from "../../client/clock.ts";
 import { readOutcomes } from "../../client/outcomes.ts";
 import { stepSync } from "../../plugin/core.ts";
-import { hasUnclosedEntries, lastTransaction, readTransactions } from "../../plugin/device-log.ts";
+import { lastIfClosed, lastTransaction, readTransactions } from "../../plugin/device-log.ts";
 import { syncOf, type SyncDatabase } from "../../plugin/sync-database.ts";
 import { openSync } from "../../plugin/with-sync.ts";
 import { isSyncError, type SyncError, type SyncErrorCode } from "../../protocol/errors.ts";
@@ -23,11 +23,18 @@ import { readContents, writeContents } from "./contents.ts";
 import { giveBack, openInstalled } from "./database-image.ts";
 import type { DeviceNode, DeviceOptions } from "./device.ts";
 import { createMemory } from "./memory.ts";
+import type { Names } from "./pushes.ts";
 import { observe } from "./observe.ts";
 import { deviceSyncOf, migration, schemaOf, type Version } from "./schema.ts";
 import type { Db } from "./server-node.ts";
-import { difference, forgetColumns, known, readState, withReinserts, type RowChange, type State } from "./state.ts";
+import { difference, forgetColumns, known, readState, inOrder, type RowChange, type State } from "./state.ts";
 import { Violation } from "./violation.ts";
+
+/** Takes note of the stamps that transactions are sent with after an earlier one was discarded. */
+function noteNames({ raw }: CrashDatabase, names: Names): void {
+  const renamed = raw.prepare("SELECT stamp, o0 FROM _sync_log WHERE t = 0 AND o0 IS NOT NULL").raw().all();
+  for (const [stamp, written] of renamed as [number, number][]) names.set(stamp, written);
+}
 
 /** Errors that a network, a dying server, a closed or signed-out client, a trimmed or a restored log explain. */
 const expected = new Set<SyncErrorCode>([
@@ -68,10 +75,10 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   let checked: { readonly database: CrashDatabase; readonly version: number } | undefined;
   /** The state before the next commit, while a transaction of the client's own making is awaited. */
   let awaited: State | undefined;
-  /** Rows that it inserts after it has deleted others. */
-  let reinserted: ReadonlySet<string> = new Set();
+  /** Rows that it writes only after it has deleted others. */
+  let writtenAfterDeletes: ReadonlySet<string> = new Set();
   const noteAwaited = (before: State, after: State): void => {
-    noteWritten(withReinserts(before, after, difference(before, after), reinserted), options.step());
+    noteWritten(inOrder(before, after, difference(before, after), writtenAfterDeletes), options.step());
   };
 
   const createClient = (own: CrashDatabase, over: FaultNetwork): SyncClient => {
@@ -102,6 +109,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   };
   const open = async (): Promise<void> => {
     const own = database;
+    noteWiped();
     // `openSync` answers what it was given, captured; the type of its export says only that it is an object.
     db = openSync(
       drizzle(database.handle, { schema: schemaOf(version) }),
@@ -119,6 +127,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
         noteAwaited(awaited, now);
         awaited = now;
       }
+      if (memory.givenUp.size > 0) noteNames(own, options.names);
       const cursor = storedCursor(own);
       if (cursor === lastCursor) return;
       lastCursor = cursor;
@@ -135,6 +144,9 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
     return undefined;
   };
 
+  /** A wipe has begun that nobody was told the end of. */
+  let isWiping = false;
+
   /** What strangers wrote; it belongs to the next transaction that is closed. */
   let unclosed: RowChange[] = [];
   let hasUnclosed = false;
@@ -142,7 +154,7 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
   /** Takes note of a transaction that the log has closed since the last look. */
   function noteWritten(own: readonly RowChange[], step: number): void {
     const connection = observe(database);
-    const { number, stamp } = stepSync(connection, lastTransaction());
+    const { number } = stepSync(connection, lastTransaction());
     if (number === lastNumber) return;
     const found = stepSync(connection, readTransactions(sync, { after: lastNumber, limit: 10 }));
     if (found.length !== 1 || found[0]?.number !== lastNumber + 1) {
@@ -151,17 +163,29 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
       );
     }
     lastNumber = number;
+    const { id } = found.at(-1) ?? { id: 0 };
     const changes = [...unclosed, ...own];
     unclosed = [];
     hasUnclosed = false;
-    memory.noteWritten(stamp, number, step, changes);
+    memory.noteWritten(id, number, step, changes);
+  }
+  /** After everything local was deleted: what was written before is nobody's any more. */
+  function forget(): void {
+    memory.forget();
+    isWiping = false;
+    lastNumber = stepSync(observe(database), lastTransaction()).number;
+  }
+  /** A process may die, and a client be closed, after a wipe was committed and before it was answered. */
+  function noteWiped(): void {
+    if (isWiping && stepSync(observe(database), lastTransaction()).number < lastNumber) forget();
+    isWiping = false;
   }
   const noteError = (error: unknown): void => {
     if (database.hasCrashed) return;
     if (!isSyncError(error) || !expected.has(error.code)) unexpected.push(error);
   };
   const stop = async (): Promise<void> => {
-    memory.crashes++;
+    memory.noteCrash();
     database.crash();
     await client.close().catch(() => undefined);
     await closeBeside();
@@ -231,14 +255,14 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
       }
       database.touch();
       // Also a statement that changed nothing leaves an entry.
-      hasUnclosed = stepSync(observe(database), hasUnclosedEntries());
+      hasUnclosed = stepSync(observe(database), lastIfClosed()) === undefined;
       unclosed.push(...difference(before, known(readState(database))));
       checked = undefined;
     },
-    async writeThrough(work, inserted) {
+    async writeThrough(work, afterDeletes) {
       if (hasUnclosed) return;
       awaited = known(readState(database));
-      reinserted = inserted;
+      writtenAfterDeletes = afterDeletes;
       try {
         await work();
       } finally {
@@ -328,9 +352,16 @@ export async function startDevice(options: DeviceOptions): Promise<DeviceNode> {
       database = reopen(database);
       await open();
     },
-    forget() {
-      memory.forget();
-      ({ number: lastNumber } = stepSync(observe(database), lastTransaction()));
+    async signOut(choice) {
+      const own = database;
+      isWiping = choice.wipe;
+      try {
+        await client.signOut(choice);
+        if (choice.wipe) forget();
+      } catch (error) {
+        if (!own.hasCrashed) noteWiped();
+        throw error;
+      }
     },
     async close() {
       database.crash();

@@ -65,16 +65,22 @@ export const retry: StepAction = async (random, device, { fresh, count }) => {
       if (!isSyncError(error, "STORAGE_FAILED") && !isSyncError(error, "ROW_GONE")) device.noteError(error);
       result = `not retried: ${String(error)}`;
     }
-  }, reinsertedBy(operations));
+  }, writtenAfterDeletes(operations));
   count(result === "retried" ? "outcomes retried" : "retries refused");
   return `${outcome.id} of ${device.name} ${result}`;
 };
 
-/** Rows that are inserted after others were deleted: they may have gone with them meanwhile. */
-function reinsertedBy(operations: readonly PendingOperation[]): ReadonlySet<string> {
-  const first = operations.findIndex(({ kind }) => kind === "delete");
-  const later = first < 0 ? [] : operations.slice(first).filter(({ kind }) => kind === "insert");
-  return new Set(later.map(({ table, key }) => rowId(table as TableName, key as Cells)));
+/** Rows that are written only after others were deleted: they may have gone with them meanwhile. */
+function writtenAfterDeletes(operations: readonly PendingOperation[]): ReadonlySet<string> {
+  const idOf = ({ table, key }: PendingOperation): string => rowId(table as TableName, key as Cells);
+  const earlier = new Set<string>();
+  const later = new Set<string>();
+  let hasDeleted = false;
+  for (const operation of operations) {
+    if (operation.kind === "delete") hasDeleted = true;
+    else (hasDeleted ? later : earlier).add(idOf(operation));
+  }
+  return new Set([...later].filter((id) => !earlier.has(id)));
 }
 
 /** Free values are never written twice, so that the oracles can tell who saw what. */
@@ -122,13 +128,12 @@ export const signOut: StepAction = async (random, device, scene) => {
   const queue = pending === "discard" ? await device.client.pending.list().catch(() => []) : [];
   device.noteClosed();
   for (const { id } of queue) device.memory.noteGivenUp(id);
-  const done = device.client.signOut({ pending, wipe });
+  const done = device.signOut({ pending, wipe });
   if (pending === "flush") {
     // It waits for the network; the run does not.
     done.then(
       () => {
         scene.count(`signed out: ${what}`);
-        if (wipe) device.forget();
         device.client.start();
       },
       (error: unknown) => {
@@ -144,7 +149,6 @@ export const signOut: StepAction = async (random, device, scene) => {
     return `${device.name} ${what}: ${String(error)}`;
   }
   scene.count(`signed out: ${what}`);
-  if (wipe) device.forget();
   // The same subject comes back.
   if (random.chance(0.7)) device.client.start();
   return `${device.name} ${what}`;

@@ -14,6 +14,7 @@ import type { Mishaps } from "./check-device.ts";
 import type { Contents } from "./contents.ts";
 import type { Library, Memory, MemoryImage } from "./memory.ts";
 import type { Circumstances } from "./plan.ts";
+import type { Names } from "./pushes.ts";
 import type { Version } from "./schema.ts";
 import type { Db } from "./server-node.ts";
 import type { Witness } from "./witness.ts";
@@ -41,10 +42,10 @@ export interface DeviceNode {
   /** Runs a statement as another process does: nobody is told, and no transaction is closed. */
   writeAsStranger(work: () => void): void;
   /**
-   * Runs something of the client's that may write one local transaction, and remembers what that changed. `reinserted`: rows
-   * that it inserts after it has deleted others.
+   * Runs something of the client's that may write one local transaction, and remembers what that changed.
+   * `writtenAfterDeletes`: rows that it writes only after it has deleted others.
    */
-  writeThrough(work: () => Promise<void>, reinserted: ReadonlySet<string>): Promise<void>;
+  writeThrough(work: () => Promise<void>, writtenAfterDeletes: ReadonlySet<string>): Promise<void>;
   /** Takes note of what strangers wrote, if it has been closed as a transaction meanwhile. */
   noteClosed(): void;
   /** A second client over the same file syncs, as in another tab: its answers come beside the first one's. */
@@ -69,8 +70,8 @@ export interface DeviceNode {
   image(): DeviceImage | undefined;
   /** Puts the file back to what it was. */
   restore(image: DeviceImage): Promise<void>;
-  /** After everything local was deleted: what was written before is nobody's any more. */
-  forget(): void;
+  /** Signs the client out; after a wipe, what was written before is nobody's any more. */
+  signOut(choice: { readonly pending: "flush" | "keep" | "discard"; readonly wipe: boolean }): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -93,6 +94,7 @@ export interface DeviceOptions {
   readonly witness: Witness;
   readonly mishaps: Mishaps;
   readonly library: Library;
+  readonly names: Names;
   /** The step that is running. */
   readonly step: () => number;
   /** A copied file to begin with. */

@@ -130,13 +130,6 @@ async function checkEnd({ name, database, client, memory, version }: DeviceNode,
 }
 
 /** What the model lets vanish: more went wrong at once than anybody's memory bridges. */
-function mayVanish({ mishaps: { restores, forgotten, copies }, plan, totals }: Scene): boolean {
-  // A later transaction that a device and its copy share, pushed by the one that discarded an earlier one: see the limits.
-  const isDiscardedBeside = copies > 0 && (totals["pending discarded"] ?? 0) > 0;
-  return (
-    isDiscardedBeside ||
-    (copies > 0 && restores > 0) ||
-    forgotten > 0 ||
-    (restores > 1 && plan.circumstances.keepSentMs < 86_400_000)
-  );
+function mayVanish({ mishaps: { restores, forgotten, copies }, plan }: Scene): boolean {
+  return (copies > 0 && restores > 0) || forgotten > 0 || (restores > 1 && plan.circumstances.keepSentMs < 86_400_000);
 }

@@ -7,7 +7,7 @@
 import type { Outcome } from "../../client/client.ts";
 import { transactionId } from "../../client/outcomes.ts";
 import type { LocalTransaction } from "./local-transaction.ts";
-import type { RowChange, State } from "./state.ts";
+import type { Row, RowChange, State } from "./state.ts";
 
 /** One report to the app about one transaction. */
 export interface Told {
@@ -24,7 +24,8 @@ export interface Memory {
   /** Ids of outcomes that the app has dealt with. */
   readonly resolved: Set<string>;
   /** How often its process died: what it was telling then, it tells again. */
-  crashes: number;
+  readonly crashes: number;
+  noteCrash(): void;
   toldOf(id: string): readonly Told[];
   /** Whether a transaction of this number was reported as lost. */
   isLost(number: number): boolean;
@@ -46,6 +47,7 @@ export interface MemoryImage {
   readonly told: ReadonlyMap<string, readonly Told[]>;
   readonly lost: readonly (readonly [number, number])[];
   readonly shown: ReadonlyMap<string, number>;
+  readonly crashes: number;
 }
 
 /** Everything that was ever written in a run, by whichever device, by stamp. */
@@ -56,8 +58,11 @@ export function createMemory(device: string, subject: string, library: Library, 
   const givenUp = new Set<number>();
   const resolved = new Set<string>();
   const told = new Map<string, readonly Told[]>();
+  let crashes = 0;
   let lost: (readonly [number, number])[] = [];
   let shown = new Map<string, number>();
+  /** Rows whose values are all in `shown`. */
+  let noted = new WeakSet<Row>();
 
   const restore = (from: MemoryImage): void => {
     for (const [mine, theirs] of [
@@ -73,6 +78,8 @@ export function createMemory(device: string, subject: string, library: Library, 
     for (const id of from.resolved) resolved.add(id);
     lost = [...from.lost];
     shown = new Map(from.shown);
+    crashes = Math.max(crashes, from.crashes);
+    noted = new WeakSet();
   };
   if (image) restore(image);
 
@@ -80,7 +87,10 @@ export function createMemory(device: string, subject: string, library: Library, 
     written,
     givenUp,
     resolved,
-    crashes: 0,
+    get crashes() {
+      return crashes;
+    },
+    noteCrash: () => void crashes++,
     toldOf: (id) => told.get(id) ?? [],
     isLost: (number) => lost.some(([from, to]) => from <= number && number <= to),
     noteWritten(stamp, number, step, changes) {
@@ -106,6 +116,8 @@ export function createMemory(device: string, subject: string, library: Library, 
     },
     noteShown(visible, step) {
       for (const [id, row] of visible) {
+        if (noted.has(row)) continue;
+        noted.add(row);
         for (const [column, value] of Object.entries(row.cells)) {
           if (typeof value !== "string") continue;
           const name = `${id}|${column}|${value}`;
@@ -123,6 +135,7 @@ export function createMemory(device: string, subject: string, library: Library, 
       told: new Map(told),
       lost: [...lost],
       shown: new Map(shown),
+      crashes,
     }),
     restore,
   };

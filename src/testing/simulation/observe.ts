@@ -4,19 +4,20 @@
  * @module
  */
 
+import type Database from "better-sqlite3";
 import type { SyncConnection } from "../../plugin/core.ts";
 import { betterSqlite3Connection, type BetterDatabase } from "../../plugin/sqlite/better-sqlite3.ts";
 import type { CrashDatabase } from "../crash-database.ts";
 
-const observers = new WeakMap<CrashDatabase, SyncConnection>();
+const observers = new WeakMap<Database.Database, SyncConnection>();
 
-/** A connection of the observer, which is not counted and sees what is committed. */
-export function observe(database: CrashDatabase): SyncConnection {
-  let connection = observers.get(database);
+/** A connection of the observer, which is not counted and sees what is committed. It reads, and outlives the process. */
+export function observe({ raw }: CrashDatabase): SyncConnection {
+  let connection = observers.get(raw);
   if (connection === undefined) {
     // The driver's own type is wider than what the connection asks for.
-    connection = betterSqlite3Connection(database.raw as unknown as BetterDatabase);
-    observers.set(database, connection);
+    connection = betterSqlite3Connection(raw as unknown as BetterDatabase);
+    observers.set(raw, connection);
   }
   return connection;
 }

@@ -10,6 +10,7 @@ import type { PushRequest } from "../../protocol/push.ts";
 /** A transaction in a push. */
 export interface SentTransaction {
   readonly number: number;
+  /** The stamp that it was written with, whatever it was sent with. */
   readonly stamp: number;
   /** Whether it has no operations: they changed nothing that syncs, or the app has given it up, or it was refused before. */
   readonly isEmpty: boolean;
@@ -25,7 +26,10 @@ export interface Pushes {
   find(deviceId: string, from: number, to: number, last: number): readonly SentTransaction[] | undefined;
 }
 
-export function createPushes(): Pushes {
+/** Stamps that transactions are sent with, and those that they were written with, where the two differ. */
+export type Names = Map<number, number>;
+
+export function createPushes(names: Names): Pushes {
   const active = new Set<PushRequest>();
   return {
     begin(request) {
@@ -38,7 +42,11 @@ export function createPushes(): Pushes {
         const sent = txs.filter(({ number }) => number > from && number <= to);
         const covered = sent.reduce((count, tx) => count + tx.number - Math.max(from, (tx.from ?? tx.number) - 1), 0);
         if (covered < to - from) continue;
-        return sent.map(({ number, stamp, ops }) => ({ number, stamp, isEmpty: ops.length === 0 }));
+        return sent.map(({ number, stamp, ops }) => ({
+          number,
+          stamp: names.get(stamp) ?? stamp,
+          isEmpty: ops.length === 0,
+        }));
       }
       return undefined;
     },

@@ -12,6 +12,7 @@ import type { DeviceImage, DeviceNode } from "./device.ts";
 import { startDevice } from "./device-node.ts";
 import type { Library } from "./memory.ts";
 import type { Plan } from "./plan.ts";
+import type { Names } from "./pushes.ts";
 import { allScopes, people } from "./schema.ts";
 import { startServer, type ServerBackup, type ServerNode } from "./server-node.ts";
 
@@ -42,7 +43,8 @@ export async function createScene(plan: Plan): Promise<Scene> {
   const clock = createVirtualClock();
   const totals: Record<string, number> = {};
   const count = (what: string): void => void (totals[what] = (totals[what] ?? 0) + 1);
-  const server = await startServer(circumstances, clock, count);
+  const names: Names = new Map();
+  const server = await startServer(circumstances, clock, names, count);
   const devices: DeviceNode[] = [];
   const library: Library = new Map();
   let values = 0;
@@ -61,6 +63,7 @@ export async function createScene(plan: Plan): Promise<Scene> {
         witness: server.witness,
         mishaps: scene.mishaps,
         library,
+        names,
         step: () => scene.now,
         ...more,
       }),

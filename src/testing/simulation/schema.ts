@@ -152,24 +152,37 @@ function resolverOf(policy: Policy) {
 }
 
 /** The definition under one conflict policy. */
-export function syncOfPolicy(policy: Policy) {
+export const syncOfPolicy = remembered((policy: Policy) => {
   const conflict = resolverOf(policy);
   return defineSync(schema, {
     ...rulesOf(policy),
     comments: { scopeFrom: "todoId", conflict },
     replies: { scopeFrom: "commentId", conflict },
   });
-}
+});
+
+const oldSyncOfPolicy = remembered((policy: Policy) =>
+  defineSync(oldSchema, {
+    ...rulesOf(policy),
+    comments: { scopeFrom: "todoId", conflict: resolverOf(policy) },
+  }),
+);
 
 /** The definition of a device's app in a version. */
 export function deviceSyncOf(policy: Policy, version: Version): ReturnType<typeof syncOfPolicy> {
   if (version === 2) return syncOfPolicy(policy);
-  const old = defineSync(oldSchema, {
-    ...rulesOf(policy),
-    comments: { scopeFrom: "todoId", conflict: resolverOf(policy) },
-  });
   // Tables less: to those who open a database with it, a definition is a definition.
-  return old as unknown as ReturnType<typeof syncOfPolicy>;
+  return oldSyncOfPolicy(policy) as unknown as ReturnType<typeof syncOfPolicy>;
+}
+
+/** Makes a definition once for each policy, as a module of an app does. */
+function remembered<T>(make: (policy: Policy) => T): (policy: Policy) => T {
+  const made = new Map<Policy, T>();
+  return (policy) => {
+    let definition = made.get(policy);
+    if (definition === undefined) made.set(policy, (definition = make(policy)));
+    return definition;
+  };
 }
 
 function rulesOf(policy: Policy) {

@@ -11,8 +11,9 @@ import { indexTail, trimLog } from "../../plugin/oplog.ts";
 import { syncOf } from "../../plugin/sync-database.ts";
 import { openSync } from "../../plugin/with-sync.ts";
 import { isSyncError, SyncError } from "../../protocol/errors.ts";
+import { hashScopes } from "../../protocol/hash.ts";
 import type { LiveFrame } from "../../protocol/live.ts";
-import type { PullAnswer } from "../../protocol/pull.ts";
+import type { PullAnswer, PullRequest } from "../../protocol/pull.ts";
 import { bindAssign } from "../../server/assign.ts";
 import { createSyncService, type SyncCaller, type SyncService } from "../../server/service.ts";
 import type { Clock } from "../../client/clock.ts";
@@ -21,7 +22,7 @@ import { inProcessTransport } from "../in-process-transport.ts";
 import { readContents, writeContents, type Contents } from "./contents.ts";
 import { giveBack, openInstalled } from "./database-image.ts";
 import type { Circumstances } from "./plan.ts";
-import { createPushes } from "./pushes.ts";
+import { createPushes, type Names } from "./pushes.ts";
 import { schema, syncOfPolicy } from "./schema.ts";
 import { readState } from "./state.ts";
 import { Violation } from "./violation.ts";
@@ -64,12 +65,13 @@ const recordTables = ["_sync_devices", "_sync_outcomes", "_sync_notes", "_sync_r
 export async function startServer(
   { policy, pageRows, pushTransactions, live }: Circumstances,
   clock: Clock,
+  names: Names,
   count: (what: string) => void,
 ): Promise<ServerNode> {
   const definition = syncOfPolicy(policy);
   const unexpected: unknown[] = [];
   let database = await openInstalled({ role: "server", policy, version: 2 });
-  const pushes = createPushes();
+  const pushes = createPushes(names);
   const witness = createWitness(database, pushes);
   let skewMs = 0;
   const now = (): number => clock.now() + skewMs;
@@ -135,7 +137,18 @@ export async function startServer(
     if (!isSyncError(error)) unexpected.push(error);
     return error;
   };
-  const checkAccess = (subject: string, answer: PullAnswer | LiveFrame, by: string): void => {
+  const targetOf = (subject: string, { wanted, round }: PullRequest): readonly string[] => {
+    const { read } = rights(subject);
+    return round?.scopes ?? (wanted ?? [...read]).filter((scope) => read.has(scope));
+  };
+  /** `targets`: what the request may have been answered for; an answer that names no scopes means the one held (rule U4). */
+  const checkAccess = (
+    subject: string,
+    answer: PullAnswer | LiveFrame,
+    by: string,
+    { held }: PullRequest,
+    targets: readonly (readonly string[])[],
+  ): void => {
     if (answer.kind === "heartbeat") return;
     count(
       answer.kind === "page"
@@ -144,7 +157,13 @@ export async function startServer(
     );
     if (answer.kind !== "page") return;
     const { read } = rights(subject);
-    const foreign = answer.scopes.filter((scope) => !read.has(scope));
+    const heldHash = typeof held === "string" ? held : hashScopes(held);
+    const scopes = answer.scopes ?? targets.find((target) => hashScopes(target) === heldHash);
+    if (scopes === undefined) {
+      unexpected.push(new Violation("access", `${subject} was answered as if it held what it does not.`));
+      return;
+    }
+    const foreign = scopes.filter((scope) => !read.has(scope));
     if (foreign.length > 0)
       unexpected.push(new Violation("access", `${subject} was given ${foreign.join(", ")} without the right.`));
   };
@@ -184,17 +203,19 @@ export async function startServer(
         }),
       pull: (request, options) =>
         guarded(async () => {
+          const target = targetOf(subject, request);
           const answer = await innerOf(subject).pull(request, options);
-          checkAccess(subject, answer, "pulled");
+          checkAccess(subject, answer, "pulled", request, [target, targetOf(subject, request)]);
           return answer;
         }),
       ...(live !== "none"
         ? {
             liveKind: live,
             async *live(request, options) {
+              const target = targetOf(subject, request);
               try {
                 for await (const frame of innerOf(subject).live?.(request, options) ?? []) {
-                  checkAccess(subject, frame, "streamed");
+                  checkAccess(subject, frame, "streamed", request, [target, targetOf(subject, request)]);
                   yield frame;
                 }
               } catch (error) {

@@ -47,6 +47,31 @@ test("a run begins with a database that holds nothing of the run before", async 
   expect(() => first.handle.prepare("SELECT 1")).toThrow("The process died here.");
 });
 
+test("foreign keys are enforced as they are switched, by statements that were prepared before, too", async () => {
+  const { handle } = await openInstalled({ role: "device", policy: "server", version: 2 });
+  const orphan = handle.prepare("INSERT INTO comments (id, todo_id) VALUES (?, 'nowhere')");
+  const isEnforced = handle.prepare("PRAGMA foreign_keys").pluck();
+  const off: readonly (() => unknown)[] = [
+    () => handle.exec("PRAGMA foreign_keys = OFF"),
+    () => handle.pragma("foreign_keys = OFF"),
+    () => handle.prepare("PRAGMA foreign_keys = OFF").run(),
+  ];
+  for (const [number, switchOff] of off.entries()) {
+    expect(() => orphan.run(`refused ${number}`)).toThrow("FOREIGN KEY");
+    switchOff();
+    expect(isEnforced.get()).toBe(0);
+    expect(orphan.run(`taken ${number}`).changes).toBe(1);
+    // Inside a transaction the pragma does nothing.
+    handle.exec("BEGIN");
+    handle.exec("PRAGMA foreign_keys = ON");
+    expect(isEnforced.get()).toBe(0);
+    handle.exec("COMMIT");
+    handle.exec("PRAGMA foreign_keys = ON");
+    expect(isEnforced.get()).toBe(1);
+  }
+  expect(() => orphan.run("refused")).toThrow("FOREIGN KEY");
+});
+
 test("contents that were read are put back as they were", async () => {
   const database = await openInstalled({ role: "device", policy: "server", version: 2 });
   database.raw.exec("INSERT INTO todos (id, title) VALUES ('t1', 'kept')");

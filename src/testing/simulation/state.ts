@@ -210,27 +210,32 @@ export function difference(from: State, to: State): RowChange[] {
 }
 
 /**
- * What a transaction was written as, of which only the ends are known: a row that it inserted after its parent was deleted went
- * with the parent first.
+ * What a transaction was written as, of which only the ends are known. A row whose parent was deleted, and that is there all
+ * the same: it went with the parent first, if it was written after deletes only, or was hung elsewhere before.
  */
-export function withReinserts(
+export function inOrder(
   from: State,
   to: State,
   changes: readonly RowChange[],
-  reinserted: ReadonlySet<string>,
+  writtenAfterDeletes: ReadonlySet<string>,
 ): RowChange[] {
   const deleted = new Set(changes.filter(({ kind }) => kind === "delete").map(({ id }) => id));
   const hangs = (row: Row | undefined): boolean =>
     row !== undefined && parentsIn(row.cells).some((parent) => deleted.has(parent) || hangs(from.get(parent)));
-  return changes.flatMap((change): RowChange[] => {
+  const moved: RowChange[] = [];
+  const others: RowChange[] = [];
+  for (const change of changes) {
     const { id, table, kind, before } = change;
     const row = to.get(id);
-    if (kind !== "update" || !reinserted.has(id) || row === undefined || !hangs(from.get(id))) return [change];
-    return [
-      { id, table, kind: "delete", cells: {}, ...(before === undefined ? {} : { before }) },
-      { id, table, kind: "insert", cells: row.cells },
-    ];
-  });
+    if (kind !== "update" || row === undefined || !hangs(from.get(id))) others.push(change);
+    else if (!writtenAfterDeletes.has(id)) moved.push(change);
+    else
+      others.push(
+        { id, table, kind: "delete", cells: {}, ...(before === undefined ? {} : { before }) },
+        { id, table, kind: "insert", cells: row.cells },
+      );
+  }
+  return [...moved, ...others];
 }
 
 /** The rows that a row hangs from. */

@@ -126,6 +126,15 @@ export function createWitness(first: CrashDatabase, pushes: Pushes): Witness {
     throw new Violation("U2", `A page ends at ${seq}, where no commit was seen.`);
   };
 
+  /** An entry that nobody stood on has none; who stands there first gives it one, and nothing else changes then. */
+  const takeStamp = (now: Position): void => {
+    if (now.seq !== head.seq || now.stamp === head.stamp) return;
+    if (head.stamp !== 0) throw new Violation("I2", `The stamp of the entry at ${now.seq} changed.`);
+    everywhere.set(nameOf(now), witness.state);
+    places = places.map((place) => (nameOf(place.position) === nameOf(head) ? { ...place, position: now } : place));
+    head = now;
+  };
+
   const witness: Witness = {
     onCommit: undefined,
     get state() {
@@ -138,6 +147,7 @@ export function createWitness(first: CrashDatabase, pushes: Pushes): Witness {
       if (seenVersion === database.version) return;
       seenVersion = database.version;
       const now = readHead();
+      takeStamp(now);
       const nowDevices = readDevices();
       const moved = [...nowDevices].filter(([id, { lastTx }]) => lastTx !== (devices.get(id)?.lastTx ?? 0));
       const hasMoved = now.seq !== head.seq;
