@@ -243,11 +243,15 @@ describe("unique values on the way", () => {
 });
 
 describe("A1: only what fits is applied", () => {
-  const apply = async (change: "deviceId" | "held" | "schema" | "cursor" | "round"): Promise<string> => {
+  const apply = async (
+    change: "deviceId" | "held" | "schema" | "cursor" | "round",
+    names: "scopes" | "no scopes",
+  ): Promise<string> => {
     using device = await open();
     await device.apply([shelf(["a", null, null])]);
     const basis = basisOf(await device.checkpoint(), deviceSchema(device.sync).hash);
-    const page = await device.page([shelf(["b", null, null])]);
+    const { scopes, ...rest } = await device.page([shelf(["b", null, null])]);
+    const page = names === "scopes" && scopes !== undefined ? { ...rest, scopes } : rest;
     const request = basis.request ?? { cursor: undefined, round: undefined };
     const other = {
       deviceId: { ...basis, deviceId: "somebody else" },
@@ -263,9 +267,21 @@ describe("A1: only what fits is applied", () => {
   test.each(["deviceId", "held", "schema", "cursor", "round"] as const)(
     "an answer to another %s is dropped",
     async (change) => {
-      expect(await apply(change)).toBe("stale");
+      expect(await apply(change, "scopes")).toBe("stale");
+      expect(await apply(change, "no scopes")).toBe("stale");
     },
   );
+
+  test("U4: a page that names no scopes is for those held", async () => {
+    using device = await open();
+    await device.apply([shelf(["a", null, null])], { scopes: ["everyone", "else"] });
+    const { held } = await device.checkpoint();
+    const { scopes: _scopes, ...page } = await device.page([shelf(["b", null, null])]);
+    const basis = basisOf(await device.checkpoint(), deviceSchema(device.sync).hash);
+    expect((await device.applyTo(basis, page)).kind).toBe("applied");
+    expect((await device.checkpoint()).held).toBe(held);
+    expect(rows(device, "SELECT id FROM shelves")).toHaveLength(2);
+  });
 
   test("a frame from another cursor, and a page from a foreign epoch, are not applied", async () => {
     using device = await open();

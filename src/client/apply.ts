@@ -22,6 +22,7 @@ import { type Checkpoint, requireCheckpoint, roundText, writeCheckpoint } from "
 import { type DeviceSchema, deviceSchema } from "./device-schema.ts";
 import { judgeIdentity, takeBack } from "./identity.ts";
 import { type Settled, defaultKeepSentMs } from "./leave-queue.ts";
+import { stampOfId } from "./outcomes.ts";
 import { bindGroups } from "./row-writer.ts";
 import { clearStage, stagePage, stagedPages } from "./stage.ts";
 import { type PageChanges, writeChanges } from "./write-changes.ts";
@@ -66,6 +67,11 @@ export function basisOf(checkpoint: Checkpoint, schema: string): Basis {
   return { deviceId, held, schema, handled: handled.number, request: { cursor, round } };
 }
 
+/** The scopes that a device holds once it has taken a page in, as its checkpoint has them. */
+export function heldAfter({ scopes }: Page, before: string): string {
+  return scopes === undefined ? before : JSON.stringify([...scopes].sort());
+}
+
 /** Applies or stages a page. */
 export function* applyPage(sync: SyncDatabase, page: Page, basis: Basis, context: ApplyContext): Core<PageResult> {
   const schema = deviceSchema(sync);
@@ -90,7 +96,7 @@ function fits(checkpoint: Checkpoint, page: Page, basis: Basis, schema: DeviceSc
     const { cursor, round } = basis.request;
     if (checkpoint.cursor !== cursor || checkpoint.round !== round) return false;
   }
-  return page.from === undefined ? checkpoint.cursor === undefined : page.from === checkpoint.cursor;
+  return page.from === checkpoint.cursor;
 }
 
 /** Whether pages go straight into the tables: nothing is in them that the page could contradict (rule R4). */
@@ -110,6 +116,7 @@ function* applyPart(sync: SyncDatabase, schema: DeviceSchema, checkpoint: Checkp
     groups: bindGroups(schema, page.changes),
     staged: [],
     replaces: startsOver(checkpoint),
+    isFresh: true,
   };
   const written = yield* muted(writeChanges(sync, schema, checkpoint, changes));
   yield* writeCheckpoint(checkpoint, { ...next, ...written.checkpoint, base: "partial" });
@@ -131,19 +138,22 @@ function* applyLast(
   const { checkpoint, lost } = isLost ? yield* takeBack(before, page.lastTx, context.random) : { checkpoint: before };
   const isFirst = isFirstSync(checkpoint, page);
   const staged = isFirst || checkpoint.round === undefined ? [] : yield* stagedPages();
-  const held = JSON.stringify([...page.scopes].sort());
+  const held = heldAfter(page, checkpoint.held);
   const changes: PageChanges = {
     groups: bindGroups(schema, page.changes),
     staged,
     replaces: page.from === undefined && (!isFirst || startsOver(checkpoint)),
-    ...(page.from !== undefined && held !== checkpoint.held ? { scopes: page.scopes } : {}),
+    isFresh: page.from === undefined,
+    ...(page.scopes !== undefined && page.from !== undefined && held !== checkpoint.held
+      ? { scopes: page.scopes }
+      : {}),
     end: page,
     returned: before.handled.number,
     nowMs: context.nowMs,
     keepSentMs: context.keepSentMs ?? defaultKeepSentMs,
   };
   const written = yield* writeChanges(sync, schema, checkpoint, changes);
-  if (staged.length > 0 || checkpoint.round !== undefined) yield* clearStage();
+  if (staged.length > 0) yield* clearStage();
   const lastTx = page.lastTx ?? checkpoint.handled;
   yield* writeCheckpoint(checkpoint, {
     ...checkpoint,
@@ -163,6 +173,6 @@ function* applyLast(
     roundSchema: undefined,
     displaced: undefined,
   });
-  const settled = lost ? [{ id: lost.id, outcome: lost }, ...written.settled] : written.settled;
+  const settled = lost ? [{ id: stampOfId(lost.id), outcome: lost }, ...written.settled] : written.settled;
   return { kind: "applied", tables: written.tables, applied: written.applied, settled };
 }

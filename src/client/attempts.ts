@@ -1,13 +1,13 @@
 /**
  * How often each transaction of the queue was sent in vain, and what was said to it last. It is kept in the database, so that a
- * transaction which never gets through is recognized as such after a restart too; by stamp, which renumbering leaves alone.
+ * transaction which never gets through is recognized as such after a restart too; by its id, which no renaming touches.
  *
  * @module
  */
 
 import { all, type Core } from "../plugin/core.ts";
 import { readMeta, writeMeta } from "../plugin/meta.ts";
-import { LOG, MARKER } from "../plugin/names.ts";
+import { LOG, MARKER, TX_ID_SQL } from "../plugin/names.ts";
 import { fromWire, toWire, type SyncError, type WireError } from "../protocol/errors.ts";
 
 /** A transaction's failures so far. */
@@ -22,34 +22,34 @@ const KEY = "device.attempts";
 interface Stored {
   /** Many transactions fail together: what was said to them is kept once. */
   readonly errors: readonly WireError[];
-  /** Stamp, count, index of the error. */
+  /** Id, count, index of the error. */
   readonly failed: readonly (readonly [number, number, number])[];
 }
 
-/** Reads them by stamp. */
+/** Reads them by id. */
 export function* readAttempts(): Core<ReadonlyMap<number, Attempts>> {
   const { errors, failed } = yield* read();
   const known = errors.map((error) => fromWire(error));
   return new Map(
-    failed.map(([stamp, count, at]) => {
+    failed.map(([id, count, at]) => {
       const lastError = known[at];
-      return [stamp, { count, ...(lastError === undefined ? {} : { lastError }) }];
+      return [id, { count, ...(lastError === undefined ? {} : { lastError }) }];
     }),
   );
 }
 
 /** Notes that transactions were sent in vain. Those up to `handled`, which have left the queue, are forgotten. */
-export function* noteAttempts(stamps: readonly number[], error: SyncError, handled: number): Core<void> {
+export function* noteAttempts(ids: readonly number[], error: SyncError, handled: number): Core<void> {
   const before = yield* read();
-  const markers = yield* all(`SELECT stamp FROM ${LOG} WHERE t = ${MARKER} AND k0 > ?`, [handled]);
-  const queued = new Set(markers.map(([stamp]) => Number(stamp)));
+  const markers = yield* all(`SELECT ${TX_ID_SQL} FROM ${LOG} WHERE t = ${MARKER} AND k0 > ?`, [handled]);
+  const queued = new Set(markers.map(([id]) => Number(id)));
   const errors = [...before.errors, toWire(error)];
   const failed = new Map(before.failed.flatMap((entry) => (queued.has(entry[0]) ? [[entry[0], entry] as const] : [])));
-  for (const stamp of stamps) failed.set(stamp, [stamp, (failed.get(stamp)?.[1] ?? 0) + 1, errors.length - 1]);
+  for (const id of ids) failed.set(id, [id, (failed.get(id)?.[1] ?? 0) + 1, errors.length - 1]);
   const used = [...new Set([...failed.values()].map(([, , at]) => at))].sort((a, b) => a - b);
   const stored: Stored = {
     errors: used.flatMap((at) => errors[at] ?? []),
-    failed: [...failed.values()].map(([stamp, count, at]) => [stamp, count, used.indexOf(at)]),
+    failed: [...failed.values()].map(([id, count, at]) => [id, count, used.indexOf(at)]),
   };
   yield* writeMeta(KEY, JSON.stringify(stored));
 }

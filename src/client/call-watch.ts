@@ -14,7 +14,9 @@ export interface CallWatch {
   readonly grant: (ms: number) => void;
   /** Waits for a promise that knows nothing of the signal. */
   readonly wait: <T>(promise: Promise<T>) => Promise<T>;
-  /** Ends the watch; whatever the call left open is aborted. */
+  /** What the call opened has come to its end. */
+  readonly finish: () => void;
+  /** Ends the watch; what the call left open is aborted. */
   readonly stop: () => void;
   /** What a failure of the call means: why it was aborted, or `otherwise`. */
   readonly errorFor: (thrown: unknown, otherwise: () => SyncError) => SyncError;
@@ -25,6 +27,7 @@ export function watchCall(caller: AbortSignal, closed: AbortSignal): CallWatch {
   const controller = new AbortController();
   let reason: SyncError | undefined;
   let timer: ReturnType<typeof setTimeout> | undefined;
+  let isFinished = false;
   const abort = (error: SyncError): void => {
     reason ??= error;
     controller.abort(reason);
@@ -51,11 +54,14 @@ export function watchCall(caller: AbortSignal, closed: AbortSignal): CallWatch {
         promise.then(resolve, reject).finally(() => controller.signal.removeEventListener("abort", onAbort));
       });
     },
+    finish() {
+      isFinished = true;
+    },
     stop() {
       clearTimeout(timer);
       caller.removeEventListener("abort", onCaller);
       closed.removeEventListener("abort", onClosed);
-      controller.abort();
+      if (!isFinished) controller.abort();
     },
     errorFor(thrown, otherwise) {
       if (reason !== undefined) return reason;

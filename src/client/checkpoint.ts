@@ -60,7 +60,7 @@ export interface Checkpoint {
   readonly round: string | undefined;
   /** The schema hash that the round in progress is for. */
   readonly roundSchema: string | undefined;
-  /** Stamps of withheld transactions (rule A3). */
+  /** Ids of withheld transactions (rule A3). */
   readonly withheld: readonly number[];
   /** Whether the last replay took rows along that no pending transaction names: then any of them may have been its cause. */
   readonly cascaded: boolean;

@@ -12,7 +12,7 @@
 import { all, run, type Core, type Rows } from "../plugin/core.ts";
 import { lastTransaction, readTransactions } from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
-import { PREFIX } from "../plugin/names.ts";
+import { LIMIT_SQL, PREFIX } from "../plugin/names.ts";
 import { splitScopes } from "../plugin/scope-text.ts";
 import { identifier } from "../plugin/sqlite/quote.ts";
 import { scopeSql } from "../plugin/sqlite/scope-sql.ts";
@@ -124,5 +124,5 @@ function scanSql({ table, keyColumns }: DeviceTable, columns: readonly SyncColum
   const fields = [...columns.map(({ name }) => `r.${identifier(name)}`), scopeSql(table, "r")].join(", ");
   const keys = keyColumns.map(({ name }) => `r.${identifier(name)}`).join(", ");
   const where = isNext ? ` WHERE (${keys}) > (${keyColumns.map(() => "?").join(", ")})` : "";
-  return `SELECT ${fields} FROM ${identifier(table.name)} AS r${where} ORDER BY ${keys} LIMIT ?`;
+  return `SELECT ${fields} FROM ${identifier(table.name)} AS r${where} ORDER BY ${keys} ${LIMIT_SQL}`;
 }

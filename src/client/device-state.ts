@@ -12,6 +12,7 @@ import {
   lastTransaction,
   readTransactions,
   voidTransactions,
+  type DeviceTransaction,
 } from "../plugin/device-log.ts";
 import { muted } from "../plugin/mute.ts";
 import { META } from "../plugin/names.ts";
@@ -22,7 +23,7 @@ import { addFreshImages, loadImages, rewind, storeImages } from "./base-images.t
 import { newCheckpoint, readCheckpoint, requireCheckpoint, writeCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import { deviceSchema } from "./device-schema.ts";
 import { startAnew } from "./identity.ts";
-import { clearOutcomes, transactionId } from "./outcomes.ts";
+import { clearOutcomes } from "./outcomes.ts";
 import { forgetRefusals } from "./refusals.ts";
 import { dropAll } from "./scope-drop.ts";
 import { clearStage } from "./stage.ts";
@@ -74,8 +75,12 @@ export function* restartRound(checkpoint: Checkpoint): Core<Checkpoint> {
   return next;
 }
 
-/** Undoes everything that is pending; in `apply` mode. Gives the ids of the discarded transactions. */
-export function* discardPending(sync: SyncDatabase, nowMs: number, random?: RandomBytes): Core<readonly string[]> {
+/** Undoes everything that is pending; in `apply` mode. Gives the discarded transactions. */
+export function* discardPending(
+  sync: SyncDatabase,
+  nowMs: number,
+  random?: RandomBytes,
+): Core<readonly DeviceTransaction[]> {
   const schema = deviceSchema(sync);
   yield* closeStrangers(sync);
   const checkpoint = yield* requireCheckpoint();
@@ -94,9 +99,8 @@ export function* discardPending(sync: SyncDatabase, nowMs: number, random?: Rand
   const left: Checkpoint = { ...checkpoint, handled: yield* lastTransaction(), withheld: [] };
   yield* writeCheckpoint(checkpoint, left);
   yield* startAnew(left, random);
-  const discarded = pending.map(({ stamp }) => transactionId(stamp));
-  yield* forgetRefusals(discarded);
-  return discarded;
+  yield* forgetRefusals(pending);
+  return pending;
 }
 
 /** Deletes the synced rows, the queue, the outcomes and the device's identity; in `apply` mode. */

@@ -2,27 +2,27 @@
  * Discards one transaction of the queue that the app has given up: it is undone here, the others are replayed without it, and
  * its number goes to the server with nothing in it (rule P3: numbers rise by one and are never used twice).
  *
- * It goes with another stamp. To a copy of this device, which has not discarded it, the server's word on that number must not
- * look like one on the transaction: it would be dropped there as handled (rule I4). What the server has handled already,
- * because an answer was lost on the way, comes back with a page like anybody's change; the number gets its stamp back then,
- * and the verdict is told no more.
+ * What was behind it goes with other stamps, as it does itself (`sent-stamps.ts`): a copy of this device, which has not
+ * discarded it, must not take the server's word for one on its own queue (rule I4). What the server has handled already,
+ * because an answer was lost on the way, comes back with a page like anybody's change, and the verdict is told no more.
  *
  * @module
  */
 
 import { first, run, type Core } from "../plugin/core.ts";
-import { closeStrangers, readTransactions } from "../plugin/device-log.ts";
+import { closeStrangers, noteKeptStatus, readTransactions } from "../plugin/device-log.ts";
 import { readMeta, writeMeta } from "../plugin/meta.ts";
 import { muted } from "../plugin/mute.ts";
-import { LOG, MARKER, STAMP_SQL, markerKinds } from "../plugin/names.ts";
+import { LOG, MARKER } from "../plugin/names.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import type { TxRef } from "../protocol/ids.ts";
+import type { RandomBytes } from "../protocol/ids.ts";
 import { addFreshImages, loadImages, restoreOwn, rewind, storeImages } from "./base-images.ts";
 import { requireCheckpoint, writeCheckpoint } from "./checkpoint.ts";
 import { deviceSchema } from "./device-schema.ts";
-import { stampOfId, transactionId } from "./outcomes.ts";
+import { stampOfId } from "./outcomes.ts";
 import { replay } from "./rebase.ts";
 import { forgetRefusals } from "./refusals.ts";
+import { restampFrom } from "./sent-stamps.ts";
 
 /** What became of it. `tables`: those whose rows may be shown differently now. */
 export type Discarded =
@@ -37,13 +37,18 @@ const KEY = "device.discarded";
 const REMEMBERED = 1000;
 
 /** Discards a transaction, unless the server is known to have it; in `apply` mode. */
-export function* discardTransaction(sync: SyncDatabase, id: string, uploaded: number): Core<Discarded> {
+export function* discardTransaction(
+  sync: SyncDatabase,
+  id: string,
+  { uploaded, random }: { readonly uploaded: number; readonly random?: RandomBytes | undefined },
+): Core<Discarded> {
   yield* closeStrangers(sync);
   const checkpoint = yield* requireCheckpoint();
   const pending = yield* readTransactions(sync, { after: checkpoint.handled.number, limit: Number.MAX_SAFE_INTEGER });
   const known = yield* readDiscarded();
-  if (known.has(stampOfId(id))) return { kind: "discarded", tables: new Set() };
-  const found = pending.find(({ stamp, isVoid }) => !isVoid && transactionId(stamp) === id);
+  const wanted = stampOfId(id);
+  if (known.has(wanted)) return { kind: "discarded", tables: new Set() };
+  const found = pending.find((transaction) => !transaction.isVoid && transaction.id === wanted);
   if (!found) return { kind: "absent" };
   if (found.number <= uploaded) return { kind: "uploaded" };
 
@@ -69,33 +74,19 @@ export function* discardTransaction(sync: SyncDatabase, id: string, uploaded: nu
       yield* writeCheckpoint(checkpoint, { ...checkpoint, withheld: [...withheld], cascaded });
     })(),
   );
-  yield* run(`UPDATE ${LOG} SET stamp = ${STAMP_SQL}, kind = ? WHERE seq = ?`, [markerKinds.rejected, found.lastSeq]);
-  const renamed = yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [found.lastSeq]);
-  yield* forgetRefusals([id]);
-  const queued = new Set(pending.map(({ stamp }) => stamp));
+  yield* noteKeptStatus(found.lastSeq, "rejected");
+  yield* restampFrom(found.number, checkpoint.handled.number, random);
+  yield* forgetRefusals([found]);
+  const queued = new Set(pending.map((transaction) => transaction.id));
   const forgotten = known.size - REMEMBERED;
-  const remembered = [...known].filter(([, stamp], at) => at >= forgotten || queued.has(stamp));
-  yield* writeMeta(KEY, JSON.stringify([...remembered, [found.stamp, renamed?.[0]]]));
+  const remembered = [...known].filter((each, at) => at >= forgotten || queued.has(each));
+  yield* writeMeta(KEY, JSON.stringify([...remembered, found.id]));
   return { kind: "discarded", tables };
 }
 
-/**
- * Gives a discarded transaction its own stamp back, where the server has handled it before it was discarded; false where this is
- * not what the server's word on a number means.
- */
-export function* restoreDiscarded({ number, stamp }: TxRef): Core<boolean> {
-  const known = yield* readDiscarded();
-  const sent = known.get(stamp);
-  if (sent === undefined || sent === stamp) return false;
-  const sql = `UPDATE ${LOG} SET stamp = ? WHERE t = ${MARKER} AND k0 = ? AND stamp = ?`;
-  if ((yield* run(sql, [stamp, number, sent])) === 0) return false;
-  yield* writeMeta(KEY, JSON.stringify([...new Map(known).set(stamp, stamp)]));
-  return true;
-}
-
-/** The discarded transactions in the queue, and the latest that have left it: their stamps, and those that they go with. */
-export function* readDiscarded(): Core<ReadonlyMap<number, number>> {
+/** The ids of the discarded transactions in the queue, and of the latest that have left it. */
+export function* readDiscarded(): Core<ReadonlySet<number>> {
   const stored = yield* readMeta(KEY);
   // Written above alone.
-  return new Map(typeof stored === "string" ? (JSON.parse(stored) as readonly (readonly [number, number])[]) : []);
+  return new Set(typeof stored === "string" ? (JSON.parse(stored) as readonly number[]) : []);
 }

@@ -7,11 +7,11 @@
  * @module
  */
 
-import { closeStrangers, hasUnclosedEntries, lastTransaction } from "../plugin/device-log.ts";
+import { closeStrangers, lastIfClosed, lastTransaction } from "../plugin/device-log.ts";
 import { readMeta, writeMeta } from "../plugin/meta.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { isSyncError, type SyncError } from "../protocol/errors.ts";
-import { compareCursors, type Cursor } from "../protocol/ids.ts";
+import { compareCursors, type Cursor, type TxRef } from "../protocol/ids.ts";
 import { defaultRetry } from "./backoff.ts";
 import { requireCheckpoint, heldScopes, type Checkpoint } from "./checkpoint.ts";
 import { systemClock } from "./clock.ts";
@@ -31,7 +31,7 @@ import { localDatabase } from "./local-database.ts";
 import { platformOnline } from "./online.ts";
 import { discardTransaction } from "./discard.ts";
 import { createOutcomeFeed } from "./outcome-feed.ts";
-import { readOutcomes, removeOutcome, type LocalOperation } from "./outcomes.ts";
+import { readOutcomes, removeOutcome, stampOfId, type LocalOperation } from "./outcomes.ts";
 import { listQueue, lookUp, type Sending } from "./queue-list.ts";
 import { writeAgain } from "./retry-transaction.ts";
 import { createReadAhead } from "./read-ahead.ts";
@@ -50,6 +50,8 @@ import { defaultWatch } from "./watch.ts";
 
 /** How often the queue is sent before signing out gives up wiping the device. */
 const MAX_FLUSHES = 5;
+
+const APPLIED = { status: "applied" } as const;
 
 /** Among the device's own, so that it goes with them when the device is wiped. */
 const HOLDS_KEY = "device.holds";
@@ -71,6 +73,8 @@ export function createEngine(
   let checkpoint: Checkpoint | undefined;
   let lastNumber = 0;
   let isClosed = false;
+  /** Ends the listening to commits; undefined before the database is open, and while nobody would do anything about them. */
+  let stopHearing: (() => void) | undefined;
   let cancelExpiry = (): void => undefined;
   const board = createStateBoard(sync, {
     session,
@@ -132,9 +136,9 @@ export function createEngine(
       cycles.answer(event);
     },
   });
-  const stopListening = [
-    online.subscribe((change) => runner.dispatch(change === "visible" ? { type: "poke" } : { type: change })),
-  ];
+  const stopOnline = online.subscribe((change) =>
+    runner.dispatch(change === "visible" ? { type: "poke" } : { type: change }),
+  );
   let opening: Promise<void> | undefined;
   // Whoever needs the database hears of it; a client that is only created does not bring the process down.
   ensureOpen().catch(failLocally);
@@ -172,7 +176,7 @@ export function createEngine(
   function noteOpened(): void {
     session.uploaded = checkpoint?.handled ?? session.uploaded;
     runner.setEmpty(checkpoint?.base !== "whole");
-    if (!isClosed) stopListening.push(sync.onCommit(() => void noteCommit().catch(failLocally)));
+    hearCommits();
     if (lastNumber > session.uploaded.number) runner.dispatch({ type: "committed" });
     // What was written between opening and listening.
     queueMicrotask(() => void noteCommit().catch(failLocally));
@@ -205,24 +209,49 @@ export function createEngine(
     if (after.handled.number >= session.uploaded.number) runner.heardEcho();
     sync.committed(tables, applied);
     refresh();
+    let hasOutcomes = false;
     for (const { id, outcome } of settled) {
-      settlements.note(id, outcome ? { status: outcome.outcome.status, outcome } : { status: "applied" });
+      hasOutcomes ||= outcome !== undefined;
+      settlements.note(id, outcome ? { status: outcome.outcome.status, outcome } : APPLIED);
     }
-    if (settled.some(({ outcome }) => outcome)) feed.tell();
+    if (hasOutcomes) feed.tell();
     const { cursor } = after;
     if (cursor !== undefined) cursors.resolve((wanted) => (compareCursors(cursor, wanted) >= 0 ? true : undefined));
   }
 
   /** What another process wrote waits for nobody else's transaction (C5). Writes only where there is something to close. */
-  async function closeOpen(): Promise<void> {
-    if (await local("read", hasUnclosedEntries)) await local("write", () => closeStrangers(sync));
+  async function closeOpen(): Promise<TxRef> {
+    const last = await local("read", lastIfClosed);
+    if (last) return last;
+    await local("write", () => closeStrangers(sync));
+    return await local("read", lastTransaction);
+  }
+
+  function hearCommits(): void {
+    if (!isClosed) stopHearing ??= sync.onCommit(onCommit);
+  }
+
+  /** While nothing is sent and nobody is told, commits cost nothing: a state that can be read at once is read when asked for. */
+  function onCommit(): void {
+    const { isStarted, once } = runner.machine;
+    if (isStarted || once || board.hasListeners || sync.connection.kind !== "sync") {
+      void noteCommit().catch(failLocally);
+      return;
+    }
+    stopHearing?.();
+    stopHearing = undefined;
+  }
+
+  /** Looks at what was committed while nobody cared. */
+  function catchUp(): void {
+    if (stopHearing === undefined && checkpoint !== undefined) void noteCommit().catch(failLocally);
   }
 
   async function noteCommit(): Promise<void> {
     if (isClosed) return;
     await ensureOpen();
-    await closeOpen();
-    const { number } = await local("read", lastTransaction);
+    hearCommits();
+    const { number } = await closeOpen();
     if (number === lastNumber) return;
     lastNumber = number;
     refresh();
@@ -281,13 +310,23 @@ export function createEngine(
   }
 
   return {
-    start: () => runner.dispatch({ type: "start" }),
+    start() {
+      runner.dispatch({ type: "start" });
+      catchUp();
+    },
     pause: () => runner.dispatch({ type: "pause" }),
-    resume: () => runner.dispatch({ type: "resume" }),
+    resume() {
+      runner.dispatch({ type: "resume" });
+      catchUp();
+    },
     get state() {
       return board.read();
     },
-    subscribe: (listener) => board.subscribe(listener),
+    subscribe(listener) {
+      const stop = board.subscribe(listener);
+      catchUp();
+      return stop;
+    },
     sync: (wait = {}) => cycle(wait.signal),
     hold(scope, holdOptions = {}) {
       requireOpen();
@@ -313,15 +352,18 @@ export function createEngine(
       requireOpen();
       await ensureOpen();
       await closeOpen();
-      return await settlements.wait(id, () => local("read", () => lookUp(id)), wait.signal);
+      return await settlements.wait(stampOfId(id), () => local("read", () => lookUp(id)), wait.signal);
     },
     async discard(id) {
       requireOpen();
       await ensureOpen();
-      const result = await local("apply", () => discardTransaction(sync, id, session.uploaded.number));
+      const uploaded = session.uploaded.number;
+      const result = await local("apply", () =>
+        discardTransaction(sync, id, { uploaded, random: options.randomBytes }),
+      );
       if (result.kind !== "discarded") throw notPending(result.kind);
       await reread();
-      settlements.note(id, { status: "discarded" });
+      settlements.note(stampOfId(id), { status: "discarded" });
       sync.committed(result.tables);
       // What it held up may go on.
       if (runner.machine.isStarted) runner.dispatch({ type: "sync" });
@@ -360,7 +402,7 @@ export function createEngine(
       const discarded =
         pending === "discard" ? await local("apply", () => discardPending(sync, clock.now(), randomBytes)) : [];
       if (pending === "discard" && wipe) await local("apply", () => wipeDevice(sync, randomBytes));
-      for (const id of discarded) settlements.note(id, { status: "discarded" });
+      for (const { id } of discarded) settlements.note(id, { status: "discarded" });
       if (discarded.length > 0 || wipe) {
         await reread();
         forgetQueue(session, checkpoint?.handled ?? { number: 0, stamp: 0 });
@@ -396,7 +438,8 @@ export function createEngine(
       cycles.reject(closed);
       runner.close();
       cancelExpiry();
-      for (const stop of stopListening) stop();
+      stopOnline();
+      stopHearing?.();
       cursors.reject(closed);
       settlements.reject(closed);
       holds.close(closed);

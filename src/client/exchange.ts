@@ -13,11 +13,11 @@ import type { RandomBytes, TxRef } from "../protocol/ids.ts";
 import type { PageResult } from "./apply.ts";
 import { requireCheckpoint, type Checkpoint } from "./checkpoint.ts";
 import type { Clock } from "./clock.ts";
-import { restoreDiscarded } from "./discard.ts";
 import type { Holds } from "./holds.ts";
 import { startAnew } from "./identity.ts";
 import type { LocalDatabase } from "./local-database.ts";
 import type { MachineEvent } from "./machine.ts";
+import { takeStampsBack } from "./sent-stamps.ts";
 import { forgetQueue, type Session } from "./session.ts";
 import type { ReadAhead } from "./read-ahead.ts";
 import type { Transport } from "./transport.ts";
@@ -49,12 +49,12 @@ export interface ExchangeContext {
   readonly onError: (error: SyncError) => void;
 }
 
-/** Rule I4: somebody else speaks under our name, unless it is we who gave a number another stamp. */
+/** Rule I4: somebody else speaks under our name, unless it is we who gave numbers other stamps. */
 export async function fork(context: ExchangeContext, lastTx?: TxRef): Promise<MachineEvent> {
   const { local, session, random } = context;
   const anew = await local("write", function* () {
     yield* closeStrangers(context.sync);
-    if (lastTx && (yield* restoreDiscarded(lastTx))) return undefined;
+    if (lastTx && (yield* takeStampsBack(lastTx))) return undefined;
     return yield* startAnew(yield* requireCheckpoint(), random);
   });
   if (anew) forgetQueue(session, anew.handled);

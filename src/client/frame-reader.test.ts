@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { encodeErrorFrame, encodeFrame } from "../protocol/http.ts";
 import { readFrames, type RawFrame } from "./frame-reader.ts";
+import { streamSource } from "./http-sender.ts";
 
 const never = new AbortController().signal;
 
@@ -16,7 +17,11 @@ function streamOf(chunks: readonly Uint8Array[]): ReadableStream<Uint8Array> {
 
 async function read(chunks: readonly Uint8Array[], maxFrameBytes = 1000): Promise<RawFrame[]> {
   const frames: RawFrame[] = [];
-  for await (const frame of readFrames(streamOf(chunks), { maxFrameBytes, onChunk: () => {}, signal: never }))
+  for await (const frame of readFrames(streamSource(streamOf(chunks)), {
+    maxFrameBytes,
+    onChunk: () => {},
+    signal: never,
+  }))
     frames.push(frame);
   return frames;
 }
@@ -51,7 +56,7 @@ describe("frames", () => {
 
   test("that say they are too long are refused before they come", async () => {
     const stream = streamOf([new Uint8Array([0xff, 0xff, 0xff, 0xff, 1])]);
-    const reading = readFrames(stream, { maxFrameBytes: 1000, onChunk: () => {}, signal: never }).next();
+    const reading = readFrames(streamSource(stream), { maxFrameBytes: 1000, onChunk: () => {}, signal: never }).next();
     await expect(reading).rejects.toMatchObject({ code: "TOO_LARGE", details: { limit: 1000 } });
   });
 
@@ -72,7 +77,8 @@ describe("frames", () => {
         isCancelled = true;
       },
     });
-    for await (const _ of readFrames(stream, { maxFrameBytes: 10, onChunk: () => {}, signal: never })) break;
+    for await (const _ of readFrames(streamSource(stream), { maxFrameBytes: 10, onChunk: () => {}, signal: never }))
+      break;
     expect(isCancelled).toBe(true);
   });
 });

@@ -6,6 +6,8 @@
 
 import { SyncError } from "../protocol/errors.ts";
 import { frameHeaderBytes } from "../protocol/http.ts";
+import { joinBytes } from "../protocol/join-bytes.ts";
+import type { ByteSource } from "./http-sender.ts";
 
 /** One frame: a live frame's bytes, or those of the error that ended the stream. */
 export interface RawFrame {
@@ -24,15 +26,12 @@ export interface FrameReaderOptions {
 
 /** Reads frames until the stream ends; throws `OFFLINE` when it ends in the middle of one. */
 export async function* readFrames(
-  stream: ReadableStream<Uint8Array>,
+  source: ByteSource,
   options: FrameReaderOptions,
 ): AsyncGenerator<RawFrame, void, void> {
-  const reader = stream.getReader();
   const buffer = createBuffer();
   const { signal } = options;
-  // The stream may have failed already, which is then the error that is on its way to the caller.
-  const leave = (): void => void reader.cancel().catch(() => {});
-  signal.addEventListener("abort", leave);
+  signal.addEventListener("abort", source.leave);
   let isError = false;
   try {
     for (;;) {
@@ -45,17 +44,17 @@ export async function* readFrames(
         isError = length === 0;
         continue;
       }
-      const { done, value } = await reader.read();
+      const chunk = await source.read();
       signal.throwIfAborted();
-      if (done) break;
+      if (chunk === undefined) break;
       options.onChunk();
-      buffer.add(value);
+      buffer.add(chunk);
     }
     if (buffer.size > 0)
       throw new SyncError({ code: "OFFLINE", message: "The live stream broke off in the middle of a frame." });
   } finally {
-    signal.removeEventListener("abort", leave);
-    leave();
+    signal.removeEventListener("abort", source.leave);
+    source.leave();
   }
 }
 
@@ -73,14 +72,7 @@ function createBuffer(): ByteBuffer {
   let chunks: Uint8Array[] = [];
   let size = 0;
   const join = (): Uint8Array => {
-    const [first] = chunks;
-    if (first !== undefined && chunks.length === 1) return first;
-    const joined = new Uint8Array(size);
-    let at = 0;
-    for (const chunk of chunks) {
-      joined.set(chunk, at);
-      at += chunk.byteLength;
-    }
+    const joined = joinBytes(chunks, size);
     chunks = [joined];
     return joined;
   };

@@ -5,7 +5,7 @@
  */
 
 import { closeStrangers, correctClock, lastTransaction, readClockOffset } from "../plugin/device-log.ts";
-import type { HandshakeAnswer, KnownTables } from "../protocol/handshake.ts";
+import type { KnownTables } from "../protocol/handshake.ts";
 import { hashSchema } from "../protocol/hash.ts";
 import { clockOffset } from "../protocol/hlc.ts";
 import { protocolVersions } from "../protocol/version.ts";
@@ -14,7 +14,7 @@ import { deviceSchema } from "./device-schema.ts";
 import { resetBase } from "./device-state.ts";
 import type { ExchangeContext } from "./exchange.ts";
 import type { MachineEvent } from "./machine.ts";
-import { readWrittenSchemas, sentAs, type SentAs } from "./written-schemas.ts";
+import { type Agreement, readWrittenSchemas, sentAs, type SentAs } from "./written-schemas.ts";
 
 /** Rule V1, and what the agreement means for the base. */
 export async function handshake(context: ExchangeContext, signal: AbortSignal): Promise<MachineEvent> {
@@ -23,12 +23,11 @@ export async function handshake(context: ExchangeContext, signal: AbortSignal): 
   const { deviceId, others } = await local("read", function* () {
     return { deviceId: (yield* requireCheckpoint()).deviceId, others: yield* readWrittenSchemas(sync) };
   });
-  const announce = (hash: string, tables: KnownTables): Promise<HandshakeAnswer> =>
-    transport.handshake(
-      { deviceId, protocol: protocolVersions, schema: { hash, tables }, time: clock.now() },
-      { signal },
-    );
-  const answers: HandshakeAnswer[] = [];
+  const announce = async (hash: string, tables: KnownTables): Promise<Agreement> => {
+    const request = { deviceId, protocol: protocolVersions, schema: { hash, tables }, time: clock.now() };
+    return { tables, ...(await transport.handshake(request, { signal })) };
+  };
+  const answers: Agreement[] = [];
   for (const { known } of others) answers.push(await announce(hashSchema(known), known));
   // The present one comes last: it is what the server remembers of the device.
   const sentAt = sync.now();

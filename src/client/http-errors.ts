@@ -7,6 +7,7 @@
 
 import { decodeCbor } from "../protocol/cbor.ts";
 import { fromWire, SyncError } from "../protocol/errors.ts";
+import type { HttpReply } from "./http-sender.ts";
 
 /** Reads `{ error }` out of an encoded answer; undefined when it is something else. */
 export function decodeError(bytes: Uint8Array): SyncError | undefined {
@@ -21,9 +22,9 @@ export function decodeError(bytes: Uint8Array): SyncError | undefined {
 }
 
 /** The error that a status alone stands for. */
-export function errorForStatus(response: Response): SyncError {
-  const { status } = response;
-  const retryAfterMs = retryAfter(response.headers.get("retry-after"));
+export function errorForStatus(reply: HttpReply): SyncError {
+  const { status } = reply;
+  const retryAfterMs = retryAfter(reply.header("retry-after"));
   const wait = retryAfterMs === undefined ? {} : { retryAfterMs };
   switch (status) {
     case 401:
@@ -53,10 +54,10 @@ export function errorForStatus(response: Response): SyncError {
 }
 
 /** The error for an answer that succeeded and is not of our kind, such as the page of a network that wants a sign-in. */
-export function errorForContentType(response: Response): SyncError {
-  const type = response.headers.get("content-type") ?? "no content type";
+export function errorForContentType(reply: HttpReply): SyncError {
+  const type = reply.header("content-type") ?? "no content type";
   return unavailable(`The answer came as ${type.slice(0, 100)}. Something else than the sync server answered.`, {
-    status: response.status,
+    status: reply.status,
   });
 }
 

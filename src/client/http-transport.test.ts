@@ -1,8 +1,11 @@
+import { Agent } from "node:http";
 import { gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test } from "vitest";
 import { encodeCbor } from "../protocol/cbor.ts";
+import type { SyncError } from "../protocol/errors.ts";
 import { encodeErrorFrame, encodeFrame } from "../protocol/http.ts";
 import type { LiveFrame } from "../protocol/live.ts";
+import type { PushRequest } from "../protocol/push.ts";
 import { encodeLiveFrame } from "../protocol/page-codec.ts";
 import { createSyncHandler } from "../server/http/handler.ts";
 import { toNodeListener } from "../server/http/node-listener.ts";
@@ -17,6 +20,7 @@ import {
   pushRequest,
 } from "../testing/sample-messages.ts";
 import { scriptedRouter, type ScriptedService } from "../testing/scripted-service.ts";
+import { startThreadServer } from "../testing/thread-server.ts";
 import { transportConformance, type OpenConnection } from "../testing/transport-conformance.ts";
 import { withToken } from "./with-token.ts";
 import { httpTransport, type HttpTransportOptions } from "./http-transport.ts";
@@ -35,6 +39,12 @@ const overLoopback: OpenConnection = async (script) => {
   return { transport: httpTransport({ url: `${url}/api/sync` }), cut: close, close };
 };
 
+const throughAgent: OpenConnection = async (script) => {
+  const { url, close } = await listen(toNodeListener(handlerOver(script)));
+  const agent = new Agent({ keepAlive: true });
+  return { transport: httpTransport({ url: `${url}/api/sync`, agent }), cut: close, close };
+};
+
 const inProcess: OpenConnection = async (script) => {
   const handler = handlerOver(script);
   const transport = httpTransport({
@@ -46,6 +56,7 @@ const inProcess: OpenConnection = async (script) => {
 
 describe.each([
   ["over a Node server", overLoopback],
+  ["through an agent", throughAgent],
   ["calling the handler in process", inProcess],
 ])("httpTransport %s", (_name, open) => {
   test.for(transportConformance)("$name", ({ run }) => run(open));
@@ -171,6 +182,22 @@ describe("requests", () => {
       expect(seen).toEqual([encoding, accepted, 500]);
     }
   });
+});
+
+test.each([
+  ["fetch", {}],
+  ["an agent", { agent: new Agent({ keepAlive: true }) }],
+])("by %s, a flushed call reaches the server while the thread is held", async (_name, options) => {
+  await using server = await startThreadServer();
+  const transport = httpTransport({ url: server.url, ...options });
+  const pull = () => transport.pull(pullRequest, { signal: never }).catch((error: SyncError) => error.code);
+  // The call before has opened the connection.
+  expect(await pull()).toBe("INVALID_MESSAGE");
+  expect(server.holdUntilAsked()).toBe(true);
+  const pulled = pull();
+  await transport.flush?.();
+  expect(server.holdUntilAsked()).toBe(true);
+  expect(await pulled).toBe("INVALID_MESSAGE");
 });
 
 describe("answers", () => {
@@ -300,6 +327,69 @@ describe("answers", () => {
     await close();
     const gone = await push(httpTransport({ url })).catch((error: unknown) => error);
     expect(gone).toMatchObject({ code: "OFFLINE", cause: expect.any(TypeError) });
+  });
+});
+
+describe("through an agent", () => {
+  const agent = new Agent({ keepAlive: true });
+  afterAll(() => agent.destroy());
+  const large = (count: number): PushRequest => ({
+    ...pushRequest,
+    shapes: [...pushRequest.shapes, ...Array.from({ length: count }, () => pushRequest.shapes[0] ?? expect.fail())],
+  });
+
+  test("bodies are compressed both ways, and connections are used again", async () => {
+    const connections = new Set<unknown>();
+    const shapes: number[] = [];
+    const listener = toNodeListener(
+      handlerOver({
+        pull: () => largePage(300),
+        push(request) {
+          shapes.push(request.shapes.length);
+          return pushAnswer;
+        },
+      }),
+    );
+    const { url, close } = await listen((incoming, outgoing) => {
+      connections.add(incoming.socket);
+      listener(incoming, outgoing);
+    });
+    const transport = httpTransport({ url: `${url}/api/sync`, agent });
+    expect(await transport.push(large(497), { signal: never })).toEqual(pushAnswer);
+    expect(shapes).toEqual([500]);
+    for (let i = 0; i < 3; i++) expect(await transport.pull(pullRequest, { signal: never })).toEqual(largePage(300));
+    expect(connections.size).toBe(1);
+    await close();
+  });
+
+  test("answers that break off are OFFLINE, as is a server that is not there, and hanging ones are TIMEOUT", async () => {
+    const { url, close } = await listen((incoming, response) => {
+      response.writeHead(200, { "content-type": "application/cbor", "content-length": "100" });
+      response.write("a", () => (incoming.url === "/cut/v1/push" ? response.destroy() : undefined));
+    });
+    await expect(push(httpTransport({ url: `${url}/cut`, agent }))).rejects.toMatchObject({ code: "OFFLINE" });
+    await expect(push(httpTransport({ url, agent, timeoutMs: 40 }))).rejects.toMatchObject({ code: "TIMEOUT" });
+    const calling = new AbortController();
+    const aborted = httpTransport({ url, agent }).push(pushRequest, { signal: calling.signal });
+    calling.abort();
+    await expect(aborted).rejects.toMatchObject({ code: "ABORTED" });
+    await close();
+    await expect(push(httpTransport({ url, agent }))).rejects.toMatchObject({ code: "OFFLINE" });
+  });
+
+  test("a redirect is not followed, and an answer beyond the limit not read", async () => {
+    const { url, close } = await listen((incoming, response) => {
+      if (incoming.url === "/moved/v1/push") response.writeHead(308, { location: "/" }).end();
+      else response.writeHead(200, { "content-type": "application/cbor" }).end(new Uint8Array(2000));
+    });
+    await expect(push(httpTransport({ url: `${url}/moved`, agent }))).rejects.toMatchObject({
+      code: "UNAVAILABLE",
+      details: { status: 308 },
+    });
+    await expect(push(httpTransport({ url, agent, maxAnswerBytes: 1000 }))).rejects.toMatchObject({
+      code: "TOO_LARGE",
+    });
+    await close();
   });
 });
 

@@ -4,6 +4,7 @@ import { eq } from "drizzle-orm";
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { SyncError } from "../protocol/errors.ts";
 import type { PullRequest } from "../protocol/pull.ts";
 import type { PushRequest } from "../protocol/push.ts";
 import { openCrashDatabase, reopen } from "../testing/crash-database.ts";
@@ -720,6 +721,74 @@ describe("two devices with one id", () => {
     expect(tagsOf(world.server)).toEqual(["precious"]);
     await synced(world, device);
     expect(await device.client.pending.settled(id)).toEqual({ status: "discarded" });
+  });
+
+  test("I4: nor is it when a later transaction that both have is pushed behind it", async () => {
+    await using world = await openSeededWorld();
+    const device = world.device("ann");
+    await synced(world, device);
+    write(device, "precious");
+    write(device, "later");
+    const copy = world.device("ann", { from: device.raw.serialize() });
+    const [{ id } = { id: "" }, { id: later } = { id: "" }] = await device.client.pending.list();
+    await device.client.pending.discard(id);
+    await synced(world, device);
+    expect(tagsOf(world.server)).toEqual(["later"]);
+    await synced(world, copy);
+    expect(tagsOf(world.server)).toEqual(["later", "precious"]);
+    expect(await copy.client.pending.settled(id)).toEqual({ status: "applied" });
+    await synced(world, device);
+    // The id is the app's: it stays what it was.
+    expect(await device.client.pending.settled(later)).toEqual({ status: "applied" });
+    expect(await device.client.pending.settled(id)).toEqual({ status: "discarded" });
+    await synced(world, device);
+    await synced(world, copy);
+    expect(tagsOf(device)).toEqual(tagsOf(copy));
+  });
+
+  test("I4: what was handled before an earlier one was discarded is not handled again, whatever was discarded since", async () => {
+    await using world = await openSeededWorld();
+    const { pushes, wrap } = recorder();
+    let isCut = false;
+    const device = world.device("ann", {
+      wrap: (transport) => {
+        const recorded = wrap(transport);
+        const lose = async <T>(answer: Promise<T>): Promise<T> => {
+          const given = await answer;
+          if (isCut) throw new SyncError({ code: "OFFLINE", message: "The answer was lost." });
+          return given;
+        };
+        return {
+          ...recorded,
+          push: (request, given) => lose(recorded.push(request, given)),
+          pull: (request, given) => lose(recorded.pull(request, given)),
+        };
+      },
+    });
+    await synced(world, device);
+    write(device, "one");
+    write(device, "two");
+    write(device, "three");
+    isCut = true;
+    await device.client.sync().catch(() => undefined);
+    expect(tagsOf(world.server)).toEqual(["one", "three", "two"]);
+    write(device, "four");
+    const ids = (await device.client.pending.list()).map(({ id }) => id);
+    await device.client.pending.discard(ids[0] ?? "");
+    await device.client.pending.discard(ids[1] ?? "");
+    await device.client.pending.discard(ids[3] ?? "");
+    expect((await device.client.pending.list()).map(({ id }) => id)).toEqual(ids);
+    // Somebody else deletes what was handled: a second time it would come back.
+    world.server.db.delete(tags).where(eq(tags.id, "three")).run();
+    isCut = false;
+    const { deviceId } = pushes.at(-1) ?? {};
+    await synced(world, device);
+    expect(pushes.at(-1)?.deviceId).toBe(deviceId);
+    expect(tagsOf(world.server)).toEqual(["one", "two"]);
+    expect(lastTxOf(world.server, device)).toBe(4);
+    expect(device.db.select().from(tags).all()).toHaveLength(2);
+    expect(await device.client.pending.settled(ids[2] ?? "")).toEqual({ status: "applied" });
+    expect(await device.client.outcomes.list()).toEqual([]);
   });
 
   test("a wiped device forgets what it sent", async () => {

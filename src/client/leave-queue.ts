@@ -20,14 +20,15 @@ import type { BaseImages } from "./base-images.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { deviceSchema } from "./device-schema.ts";
 import { findGoneRows } from "./gone-rows.ts";
-import { storeOutcome, storeOutcomeAgain, transactionId, type StoredOutcome } from "./outcomes.ts";
+import { storeOutcome, storeOutcomeAgain, type StoredOutcome } from "./outcomes.ts";
 
 /** How long a handled transaction is kept when nothing else is said, in milliseconds. */
 export const defaultKeepSentMs = 7 * 24 * 60 * 60 * 1000;
 
 /** A transaction that left the queue. */
 export interface Settled {
-  readonly id: string;
+  /** The stamp that it was written with, which names it on this device. */
+  readonly id: number;
   readonly outcome?: StoredOutcome;
 }
 
@@ -52,9 +53,8 @@ export function* leaveQueue(
   if (outcomes.size > 0) settled.push(...(yield* correctKept(sync, checkpoint, outcomes)));
   const gone = outcomes.size === 0 ? undefined : yield* findGoneRows(deviceSchema(sync), leaving, images);
   for (const transaction of leaving) {
-    const { number, stamp, lastSeq, isVoid } = transaction;
+    const { id, number, stamp, lastSeq, isVoid } = transaction;
     const outcome = outcomes.get(number);
-    const id = transactionId(stamp);
     // What was rejected before has been told, and went as an empty one.
     if (isVoid) continue;
     if (outcome?.stamp !== stamp) {
@@ -88,7 +88,7 @@ function* correctKept(
     if (!kept || kept.stamp !== outcome.stamp || kept.status === outcome.status) continue;
     const [transaction] = yield* readTransactions(sync, { after: number - 1, limit: 1, rejected: true });
     if (transaction?.number !== number) continue;
-    corrected.push({ id: transactionId(kept.stamp), outcome: yield* storeOutcomeAgain(transaction, outcome) });
+    corrected.push({ id: transaction.id, outcome: yield* storeOutcomeAgain(transaction, outcome) });
     yield* noteKeptStatus(kept.markerSeq, outcome.status);
   }
   return corrected;

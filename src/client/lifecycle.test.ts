@@ -240,6 +240,37 @@ describe("interruptions", () => {
     ).toBe(true);
   });
 
+  test("what is written while nobody follows a paused client is told to who subscribes, and pushed later on", async () => {
+    await using world = await seeded();
+    const device = world.device("ann", { live: "pages" });
+    const { client, db } = device;
+    client.start();
+    await settle(() => client.state.status === "synced");
+    client.pause();
+    for (const done of [true, false, true]) {
+      db.update(todos).set({ done }).run();
+      await settle();
+    }
+    const told: number[] = [];
+    const stop = client.subscribe(({ pending }) => told.push(pending));
+    await settle();
+    db.insert(tags).values({ id: "t", name: "t" }).run();
+    await settle();
+    expect(told).toEqual([3, 4]);
+    stop();
+    for (const id of ["u", "v"]) {
+      db.insert(tags).values({ id, name: id }).run();
+      await settle();
+    }
+    expect(client.state.pending).toBe(6);
+    client.resume();
+    await settle(() => client.state.pending === 0);
+    expect(world.server.db.select().from(tags).all()).toHaveLength(3);
+    db.insert(tags).values({ id: "w", name: "w" }).run();
+    await settle(() => client.state.pending === 0);
+    expect(world.server.db.select().from(tags).all()).toHaveLength(4);
+  });
+
   test("a paused client goes on with `start` as well", async () => {
     await using world = await seeded();
     const device = world.device("ann");

@@ -54,7 +54,7 @@ const OUTCOMES = `${PREFIX}outcomes`;
 
 type StoredBody = readonly [StoredOutcome["outcome"], readonly LocalOperation[], true?];
 
-/** The id of a transaction on this device: its stamp, which it keeps under every id of the device. */
+/** The id of a transaction on this device: the stamp that it was written with, under every id of the device. */
 export function transactionId(stamp: number): string {
   return stamp.toString(36);
 }
@@ -84,7 +84,7 @@ export function* storeOutcome(
   outcome: Outcome,
   gone: GoneRows = new Map(),
 ): Core<StoredOutcome> {
-  return yield* store({ id: transactionId(transaction.stamp), outcome, operations: operationsOf(transaction, gone) });
+  return yield* store({ id: transactionId(transaction.id), outcome, operations: operationsOf(transaction, gone) });
 }
 
 /** The same of a transaction that may have been reported before: takes the place of what was said of it then. */
@@ -93,10 +93,10 @@ export function* storeOutcomeAgain(
   outcome: Outcome,
   gone: GoneRows = new Map(),
 ): Core<StoredOutcome> {
-  const id = transactionId(transaction.stamp);
+  const id = transactionId(transaction.id);
   const stored = yield* store({ id, outcome, operations: operationsOf(transaction, gone), again: true });
   // Only now, so that it gets a place of its own: whoever is just telling the one before has not told this one.
-  yield* run(`DELETE FROM ${OUTCOMES} WHERE id = ? AND n < (SELECT max(n) FROM ${OUTCOMES})`, [transaction.stamp]);
+  yield* run(`DELETE FROM ${OUTCOMES} WHERE id = ? AND n < (SELECT max(n) FROM ${OUTCOMES})`, [transaction.id]);
   return stored;
 }
 

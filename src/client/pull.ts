@@ -84,7 +84,7 @@ export async function pull(context: ExchangeContext, signal: AbortSignal): Promi
     const covered = answer.lastTx?.number ?? 0;
     const stoppedShort = covered > plan.checkpoint.handled.number && covered < session.uploaded.number;
     if (answer.lastTx && !stoppedShort) await noteRecord(context, answer.lastTx);
-    return { ...event, more: stoppedShort || holds.granted(plan.wish, answer.scopes) };
+    return { ...event, more: stoppedShort || holds.granted(plan.wish, answer.scopes ?? heldScopes(plan.checkpoint)) };
   }
   return await takeSignal(context, answer, plan);
 }
@@ -97,12 +97,12 @@ export async function takePage(context: ExchangeContext, page: Page, basis: Basi
   let result: PageResult & { readonly checkpoint?: Checkpoint };
   let verdict: Verdict | undefined;
   try {
-    result = await local("apply", function* () {
+    result = await local("page", function* () {
       const nowMs = clock.now();
       const { keepSentMs, random } = context;
       const how = { declaration, nowMs, keepSentMs, random };
       const applied = yield* applyPage(sync, yield* withRefusals(page), basis, how);
-      if (applied.kind === "applied") yield* forgetRefusals(applied.settled.map(({ id }) => id));
+      if (applied.kind === "applied" && applied.settled.length > 0) yield* forgetRefusals(applied.settled);
       let checkpoint = yield* requireCheckpoint();
       verdict = undefined;
       // Sums over other columns than were agreed upon say nothing.

@@ -5,7 +5,13 @@
  */
 
 import type { Core } from "../plugin/core.ts";
-import { closeStrangers, correctClock, lastTransaction, readClockOffset } from "../plugin/device-log.ts";
+import {
+  closeStrangers,
+  correctClock,
+  lastTransaction,
+  readClockOffset,
+  type DeviceTransaction,
+} from "../plugin/device-log.ts";
 import { isSyncError, SyncError } from "../protocol/errors.ts";
 import { clockOffset, type ClockReading } from "../protocol/hlc.ts";
 import type { PushAnswer } from "../protocol/push.ts";
@@ -14,8 +20,8 @@ import { requireCheckpoint } from "./checkpoint.ts";
 import { type ExchangeContext, requireAgreement, fork } from "./exchange.ts";
 import { judgeIdentity } from "./identity.ts";
 import type { MachineEvent } from "./machine.ts";
-import { buildPush } from "./pending.ts";
-import { readRefusals, refuse } from "./refusals.ts";
+import { buildAhead, nextPush } from "./push-ahead.ts";
+import { refuse } from "./refusals.ts";
 import { noteFruitless, type Session } from "./session.ts";
 import { storageError } from "./storage-error.ts";
 
@@ -26,67 +32,54 @@ const MAX_NEED_AHEAD = 256;
 export async function push(context: ExchangeContext, signal: AbortSignal): Promise<MachineEvent> {
   const { sync, local, session, transport, onError } = context;
   const agreement = requireAgreement(session);
-  const built = await local("write", function* () {
-    yield* closeStrangers(sync);
-    const checkpoint = yield* requireCheckpoint();
-    if (session.uploaded.number < checkpoint.handled.number) session.uploaded = checkpoint.handled;
-    // I3: as of the last pull. The server looks again whether it has what was handled.
-    const { recordEnd } = session;
-    session.recordEnd = undefined;
-    const made = yield* buildPush(sync, {
-      checkpoint,
-      after: recordEnd ?? session.uploaded,
-      epoch: agreement.epoch,
-      limits: {
-        maxPushTransactions: Math.min(agreement.limits.maxPushTransactions, session.maxPushTransactions),
-        maxRequestBytes: session.maxRequestBytes,
-      },
-      refused: yield* readRefusals(),
-      serverTables: agreement.tables,
-      outdated: agreement.outdated,
-      written: session.written,
-      needed: session.needed,
-    });
-    return { checkpoint, made };
-  });
+  const built = await local("write", () => nextPush(context));
   if (!built.made) return { type: "pushed", more: false };
   const { request, transactions } = built.made;
   let answer: PushAnswer;
   const sentAt = sync.now();
+  let stopBuilding = (): void => undefined;
   try {
-    answer = await transport.push(request, { signal });
+    const sent = transport.push(request, { signal });
+    stopBuilding = buildAhead(context, built.made);
+    answer = await sent;
   } catch (error) {
+    stopBuilding();
+    session.ahead = undefined;
     if (isSyncError(error) && error.code !== "ABORTED") await noteFailed(context, transactions, error);
     const [only] = transactions;
     if (!isSyncError(error, "TOO_LARGE") || !only || request.txs.every(({ ops }) => ops.length === 0)) throw error;
     onError(error);
     // It would never be taken; without its operations it makes way for those behind it (promise 4).
-    if (transactions.length === 1) await local("write", () => refuse(only.stamp));
+    if (transactions.length === 1) await local("write", () => refuse(only.id));
     else halvePushes(session, transactions.length, request);
     return { type: "pushed", more: true };
   }
+  stopBuilding();
   session.maxPushTransactions = Math.min(Number.MAX_SAFE_INTEGER, session.maxPushTransactions * 2);
   if (answer.epoch !== agreement.epoch || answer.kind === "reset" || answer.kind === "need-schema")
     return { type: "renegotiate" };
   if (answer.kind === "forked") {
-    if (session.isDoubted || !transactions.some(({ isVoid }) => isVoid)) return await fork(context);
-    // What was discarded may have been handled before, under its own stamp: the page that comes next names it.
+    if (session.isDoubted || !transactions.some(isDoubtful)) return await fork(context);
+    // What has another stamp by now may have been handled before, under the one of then: the page that comes next names it.
     session.isDoubted = session.isBehind = true;
     return { type: "renegotiate" };
   }
   session.isDoubted = false;
   const { lastTx, ackedTx, time } = answer;
-  if (time !== undefined) await putClockRight(context, { sentAt, receivedAt: sync.now(), serverTime: time });
+  const reading = time === undefined ? undefined : { sentAt, receivedAt: sync.now(), serverTime: time };
   const judged = await local("read", function* () {
+    const isClockWrong = reading !== undefined && (yield* offsetOf(reading)) !== undefined;
     const checkpoint = yield* requireCheckpoint();
     if (checkpoint.deviceId !== request.deviceId)
-      return { identity: "same" as const, last: checkpoint.handled, isStale: true };
+      return { identity: "same" as const, last: checkpoint.handled, isStale: true, isClockWrong };
     return {
       identity: yield* judgeIdentity(checkpoint, { lastTx, ackedTx }, built.checkpoint.handled.number),
       last: yield* lastTransaction(),
       isStale: false,
+      isClockWrong,
     };
   });
+  if (reading !== undefined && judged.isClockWrong) await putClockRight(context, reading);
   if (judged.isStale) return { type: "pushed", more: true };
   if (judged.identity === "forked") return await fork(context, lastTx);
   if (judged.identity === "behind") {
@@ -115,31 +108,37 @@ export async function push(context: ExchangeContext, signal: AbortSignal): Promi
   return { type: "pushed", more: judged.last.number > session.uploaded.number };
 }
 
+/** Whether the server may know the number of a transaction with another stamp than the one it was sent with (I4). */
+function isDoubtful({ id, stamp, isVoid }: DeviceTransaction): boolean {
+  return isVoid || id !== stamp;
+}
+
 /** Rule P11: a clock that was moved since the handshake. */
-async function putClockRight({ sync, local }: ExchangeContext, reading: ClockReading): Promise<void> {
-  if ((await local("read", offsetOf)) === undefined) return;
+async function putClockRight({ sync, local, session }: ExchangeContext, reading: ClockReading): Promise<void> {
   await local("write", function* () {
     yield* closeStrangers(sync);
-    const offset = yield* offsetOf();
+    const offset = yield* offsetOf(reading);
     if (offset !== undefined) yield* correctClock(offset, reading.receivedAt);
   });
-  function* offsetOf(): Core<number | undefined> {
-    return clockOffset(reading, yield* readClockOffset());
-  }
+  session.clockMoves++;
+}
+
+function* offsetOf(reading: ClockReading): Core<number | undefined> {
+  return clockOffset(reading, yield* readClockOffset());
 }
 
 /** What failed is readable at any time (promise 4); that it cannot be noted must not hide why it failed. */
 async function noteFailed(
   { local, onError }: ExchangeContext,
-  transactions: readonly { readonly number: number; readonly stamp: number }[],
+  transactions: readonly DeviceTransaction[],
   error: SyncError,
 ): Promise<void> {
   // Those before the one that the server names are handled.
   const from = isSyncError(error, "UNAVAILABLE") ? (error.details?.transaction ?? 0) : 0;
-  const stamps = transactions.filter(({ number }) => number >= from).map(({ stamp }) => stamp);
+  const ids = transactions.filter(({ number }) => number >= from).map(({ id }) => id);
   try {
     await local("write", function* () {
-      yield* noteAttempts(stamps, error, (yield* requireCheckpoint()).handled.number);
+      yield* noteAttempts(ids, error, (yield* requireCheckpoint()).handled.number);
     });
   } catch (failure) {
     onError(storageError(failure));

@@ -315,7 +315,7 @@ describe("promise 4: discarding a transaction that never gets through", () => {
     await device.client.pending.discard(ids[0] ?? "");
     const stored = "SELECT v FROM _sync_meta WHERE k = 'device.discarded'";
     const known = JSON.parse(String(device.raw.prepare(stored).pluck().get())) as readonly unknown[];
-    const others = Array.from({ length: 1500 }, (_, i) => [i, i]);
+    const others = Array.from({ length: 1500 }, (_, i) => i);
     device.raw
       .prepare("UPDATE _sync_meta SET v = ? WHERE k = 'device.discarded'")
       .run(JSON.stringify([...known, ...others]));

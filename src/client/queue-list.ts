@@ -7,7 +7,7 @@
 
 import { first, type Core } from "../plugin/core.ts";
 import { readTransactions } from "../plugin/device-log.ts";
-import { LOG, MARKER, markerKinds } from "../plugin/names.ts";
+import { LOG, MARKER, TX_ID_SQL, markerKinds } from "../plugin/names.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncError } from "../protocol/errors.ts";
 import { hlcMillis } from "../protocol/hlc.ts";
@@ -31,25 +31,24 @@ export interface Sending {
 export function* listQueue(sync: SyncDatabase, sending: Sending): Core<readonly QueuedTransaction[]> {
   const { handled, withheld } = yield* requireCheckpoint();
   const hidden = new Set(withheld);
-  const discarded = new Map([...(yield* readDiscarded())].map(([stamp, sent]) => [sent, stamp]));
+  const discarded = yield* readDiscarded();
   const attempts = yield* readAttempts();
   const queue = yield* readTransactions(sync, { after: handled.number, limit: Number.MAX_SAFE_INTEGER });
   // I3: what was rejected before it came back is settled; only its number is still to be sent.
-  const open = queue.filter(({ isVoid, stamp }) => !isVoid || discarded.has(stamp));
+  const open = queue.filter(({ isVoid, id }) => !isVoid || discarded.has(id));
   return open.map((transaction) => {
-    const { number } = transaction;
-    const stamp = discarded.get(transaction.stamp) ?? transaction.stamp;
+    const { id, number } = transaction;
     const isUploaded = number <= sending.uploaded;
-    const failures = attempts.get(transaction.stamp);
+    const failures = attempts.get(id);
     const lastError = failures?.lastError ?? (isUploaded ? undefined : sending.heldBy);
     return {
-      id: transactionId(stamp),
+      id: transactionId(id),
       number,
       writtenAt: hlcMillis(transaction.hlc),
       operations: operationsOf(transaction),
-      isWithheld: hidden.has(stamp),
+      isWithheld: hidden.has(id),
       isUploaded,
-      isDiscarded: discarded.has(transaction.stamp),
+      isDiscarded: discarded.has(id),
       attempts: failures?.count ?? 0,
       ...(lastError === undefined || isUploaded ? {} : { lastError }),
       ...(sending.nextTryAt === undefined || isUploaded ? {} : { nextTryAt: sending.nextTryAt }),
@@ -61,11 +60,11 @@ export function* listQueue(sync: SyncDatabase, sending: Sending): Core<readonly 
 export function* lookUp(id: string): Core<SettledTransaction | "queued" | undefined> {
   const stored = yield* readOutcome(id);
   if (stored) return { status: stored.outcome.status, outcome: stored };
-  const stamp = stampOfId(id);
-  if ((yield* readDiscarded()).has(stamp)) return { status: "discarded" };
+  const written = stampOfId(id);
+  if ((yield* readDiscarded()).has(written)) return { status: "discarded" };
   const { handled } = yield* requireCheckpoint();
   // What has left the queue is kept in the log for a while.
-  const marker = yield* first(`SELECT k0, kind FROM ${LOG} WHERE t = ${MARKER} AND stamp = ?`, [stamp]);
+  const marker = yield* first(`SELECT k0, kind FROM ${LOG} WHERE t = ${MARKER} AND ${TX_ID_SQL} = ?`, [written]);
   // One that was rejected goes again with nothing in it, where a server has lost it (I3): it settles no more.
   if (marker === undefined || marker[1] === markerKinds.rejected) return undefined;
   if (Number(marker[0]) > handled.number) return "queued";

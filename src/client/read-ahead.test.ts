@@ -67,6 +67,31 @@ describe("reading ahead (R1, A1)", () => {
     expect(asked).toHaveLength(3);
   });
 
+  it("hands a page over only when the next request was sent, and a last page at once", async () => {
+    const calls: string[] = [];
+    const answers = [part(2), end, end];
+    const ahead = createReadAhead({
+      pull: async () => {
+        calls.push("pull");
+        return answers.shift() ?? end;
+      },
+      flush: async () => {
+        await Promise.resolve();
+        calls.push("sent");
+      },
+    });
+    await ahead.pull(request, signal);
+    expect(calls).toEqual(["pull", "pull", "sent"]);
+    await ahead.pull({ ...request, round: roundAt(2) }, signal);
+    expect(calls).toEqual(["pull", "pull", "sent"]);
+  });
+
+  it("hands nothing over to who gave up while the next request was being sent", async () => {
+    const taker = new AbortController();
+    const ahead = createReadAhead({ pull: async () => part(2), flush: async () => taker.abort() });
+    await expect(ahead.pull(request, taker.signal)).rejects.toMatchObject({ code: "ABORTED" });
+  });
+
   it("A1: drops what was asked for ahead when the engine asks for something else", async () => {
     const { asked, ahead } = scripted(part(2), part(3), end);
     await ahead.pull(request, signal);

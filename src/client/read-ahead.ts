@@ -1,11 +1,13 @@
 /**
  * Asks for the next page of a round while the present one is applied. The next request is known as soon as a page has come:
- * it is the same one with the page's round state. Its answer is used only if the engine, once the page is applied, asks for
- * exactly that; rule A1 is checked as ever when it is applied. There is never more than one pull under way.
+ * it is the same one with the page's round state. It is sent before the page is handed over, since applying a page holds the
+ * thread. Its answer is used only if the engine, once the page is applied, asks for exactly that; rule A1 is checked as ever
+ * when it is applied. There is never more than one pull under way.
  *
  * @module
  */
 
+import { SyncError } from "../protocol/errors.ts";
 import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
 import { toJsonValues } from "../protocol/json-values.ts";
 import type { Transport } from "./transport.ts";
@@ -25,7 +27,7 @@ interface Ahead {
 }
 
 /** Creates it over a transport. */
-export function createReadAhead(transport: Pick<Transport, "pull">): ReadAhead {
+export function createReadAhead(transport: Pick<Transport, "pull" | "flush">): ReadAhead {
   let ahead: Ahead | undefined;
 
   function drop(): void {
@@ -57,6 +59,11 @@ export function createReadAhead(transport: Pick<Transport, "pull">): ReadAhead {
         // Whoever takes it hears of its failure; nobody else needs to.
         asked.catch(() => undefined);
         ahead = { request: textOf(next), answer: asked, controller };
+        if (transport.flush) {
+          await transport.flush();
+          if (signal.aborted)
+            throw new SyncError({ code: "ABORTED", message: "The call was aborted.", cause: signal.reason });
+        }
       }
       return answer;
     },

@@ -24,7 +24,7 @@ import { isConstraintError } from "./storage-error.ts";
 export interface Replay {
   /** Base images of every row that a pending transaction names or a cascade touched. */
   readonly images: BaseImages;
-  /** Stamps of the transactions that are not shown. */
+  /** Ids of the transactions that are not shown. */
   readonly withheld: ReadonlySet<number>;
   /** Whether a cascade touched a row that no transaction names. */
   readonly cascaded: boolean;
@@ -51,7 +51,7 @@ export function* replay(
       yield* replayOne(schema, transaction, images, earlier);
     } catch (error) {
       if (!(error instanceof BrokenKey) && !isConstraintError(error)) throw error;
-      withheld.add(transaction.stamp);
+      withheld.add(transaction.id);
       yield* run(`ROLLBACK TO ${SAVEPOINT}`);
     }
     yield* run(`RELEASE ${SAVEPOINT}`);

@@ -9,23 +9,22 @@
 
 import { all, type Core } from "../plugin/core.ts";
 import { readMeta, writeMeta } from "../plugin/meta.ts";
-import { LOG, MARKER } from "../plugin/names.ts";
+import { LOG, MARKER, TX_ID_SQL } from "../plugin/names.ts";
 import type { Outcome } from "../protocol/outcome.ts";
 import type { Page } from "../protocol/pull.ts";
-import { transactionId } from "./outcomes.ts";
 
 /** Among the device's own, so that it goes with them when the device is wiped. */
 const KEY = "device.refused";
 
-/** The stamps of refused transactions that are still in the queue. */
+/** The ids of refused transactions that are still in the queue. */
 export function* readRefusals(): Core<ReadonlySet<number>> {
   const stored = yield* readMeta(KEY);
   return new Set(typeof stored === "string" ? (JSON.parse(stored) as readonly number[]) : []);
 }
 
 /** Notes that the server does not take a transaction. */
-export function* refuse(stamp: number): Core<void> {
-  yield* writeRefusals(new Set([...(yield* readRefusals()), stamp]));
+export function* refuse(id: number): Core<void> {
+  yield* writeRefusals(new Set([...(yield* readRefusals()), id]));
 }
 
 /** The page with the outcomes of the refused transactions that it covers, as if the server had judged them. */
@@ -34,9 +33,11 @@ export function* withRefusals(page: Page): Core<Page> {
   if (handled === undefined || page.to === undefined) return page;
   const refused = yield* readRefusals();
   if (refused.size === 0) return page;
-  const closed = yield* all(`SELECT k0, stamp FROM ${LOG} WHERE t = ${MARKER} AND k0 <= ? ORDER BY seq`, [handled]);
-  const outcomes = closed.flatMap(([number, stamp]): readonly Outcome[] =>
-    refused.has(Number(stamp))
+  const closed = yield* all(`SELECT k0, stamp, ${TX_ID_SQL} FROM ${LOG} WHERE t = ${MARKER} AND k0 <= ? ORDER BY seq`, [
+    handled,
+  ]);
+  const outcomes = closed.flatMap(([number, stamp, id]): readonly Outcome[] =>
+    refused.has(Number(id))
       ? [
           {
             status: "rejected",
@@ -48,18 +49,20 @@ export function* withRefusals(page: Page): Core<Page> {
         ]
       : [],
   );
-  const judged = (page.outcomes ?? []).filter(({ stamp }) => !refused.has(stamp));
+  const ours = new Set(outcomes.map(({ number }) => number));
+  const judged = (page.outcomes ?? []).filter(({ number }) => !ours.has(number));
   return outcomes.length === 0 ? page : { ...page, outcomes: [...judged, ...outcomes] };
 }
 
 /** Forgets those that have left the queue, or that the app has discarded itself. */
-export function* forgetRefusals(ids: readonly string[]): Core<void> {
+export function* forgetRefusals(gone: readonly { readonly id: number }[]): Core<void> {
   const refused = yield* readRefusals();
   if (refused.size === 0) return;
-  const gone = new Set(ids);
-  yield* writeRefusals(new Set([...refused].filter((stamp) => !gone.has(transactionId(stamp)))));
+  const left = new Set(refused);
+  for (const { id } of gone) left.delete(id);
+  yield* writeRefusals(left);
 }
 
-function* writeRefusals(stamps: ReadonlySet<number>): Core<void> {
-  yield* writeMeta(KEY, JSON.stringify([...stamps]));
+function* writeRefusals(ids: ReadonlySet<number>): Core<void> {
+  yield* writeMeta(KEY, JSON.stringify([...ids]));
 }

@@ -60,19 +60,24 @@ export function bindGroups(schema: DeviceSchema, groups: readonly ChangeGroup[])
   });
 }
 
-/**
- * Writes groups into the tables, removals first. Without `displaced`, a row that a unique index refuses is an error of the
- * driver: then something else than the base stands in its way.
- */
-export function* writeGroups(groups: readonly BoundGroup[], displaced?: Displaced): Core<void> {
-  for (const group of groups) if (group.kind === "removal") yield* writeGroup(group, displaced);
-  for (const group of groups) if (group.kind !== "removal") yield* writeGroup(group, displaced);
+/** How groups are written. */
+export interface WriteOptions {
+  /** Without it, a row that a unique index refuses is an error of the driver: something else than the base stands in its way. */
+  readonly displaced?: Displaced;
+  /** Whether the rows are mostly new: they are inserted then, and what is there already only found out. @default false */
+  readonly areNew?: boolean;
 }
 
-function* writeGroup(group: BoundGroup, displaced: Displaced | undefined): Core<void> {
-  const { table, kind } = group;
+/** Writes groups into the tables, removals first. */
+export function* writeGroups(groups: readonly BoundGroup[], options: WriteOptions = {}): Core<void> {
+  for (const group of groups) if (group.kind === "removal") yield* writeGroup(group, options);
+  for (const group of groups) if (group.kind !== "removal") yield* writeGroup(group, options);
+}
+
+function* writeGroup(group: BoundGroup, { displaced, areNew = false }: WriteOptions): Core<void> {
+  const { table, kind, columns } = group;
   // A patch without columns says nothing.
-  if (kind === "update" && group.columns.length === table.keyColumns.length) return;
+  if (kind === "update" && columns.length === table.keyColumns.length) return;
   const { sql, rows } = statementOf(group);
   if (kind === "removal") {
     yield* each(sql, rows);
@@ -81,12 +86,24 @@ function* writeGroup(group: BoundGroup, displaced: Displaced | undefined): Core<
   }
   // While rows are displaced, every row may be one that puts things right.
   if (displaced?.size) return yield* writeDisplacing(group, displaced);
+  if (areNew && kind === "row" && (yield* areInserted(insertSql(table, columns), rows))) return;
   try {
     yield* each(sql, rows);
   } catch (error) {
     if (!displaced || !isConstraintError(error)) throw error;
     // Repeating what was already written is harmless: every statement sets what it sets.
     yield* writeDisplacing(group, displaced);
+  }
+}
+
+/** Inserts rows; false when one of them is there already, or another one is in its way. */
+function* areInserted(sql: string, rows: readonly (readonly Value[])[]): Core<boolean> {
+  try {
+    yield* each(sql, rows);
+    return true;
+  } catch (error) {
+    if (!isConstraintError(error)) throw error;
+    return false;
   }
 }
 

@@ -6,14 +6,14 @@
  */
 
 import { SyncError } from "../protocol/errors.ts";
-import type { HandshakeAnswer } from "../protocol/handshake.ts";
 import type { TxRef } from "../protocol/ids.ts";
 import type { ResetReason } from "../protocol/pull.ts";
-import type { SentAs } from "./written-schemas.ts";
+import type { PushAhead } from "./push-ahead.ts";
+import type { Agreement, SentAs } from "./written-schemas.ts";
 
 /** The volatile side of the engine. */
 export interface Session {
-  agreement: HandshakeAnswer | undefined;
+  agreement: Agreement | undefined;
   /** Hash of the tables and columns that were agreed upon. */
   agreed: string | undefined;
   /** How transactions are sent that were written before a migration, by the hash of their schema (rule V3). */
@@ -39,6 +39,10 @@ export interface Session {
   /** Transactions in a push: halved when one was too large, doubled with each that was taken. */
   maxPushTransactions: number;
   pageRows: number;
+  /** The push after the one under way, if it is built already. */
+  ahead: PushAhead | undefined;
+  /** How often the clocks of the queue's transactions were put right. */
+  clockMoves: number;
   /** Answers in a row that brought nothing. */
   fruitless: number;
   /** Why a fresh snapshot is asked for that the server did not ask us to take; the server counts it. */
@@ -68,6 +72,8 @@ export function newSession(pageRows: number): Session {
     maxRequestBytes: Number.MAX_SAFE_INTEGER,
     maxPushTransactions: Number.MAX_SAFE_INTEGER,
     pageRows,
+    ahead: undefined,
+    clockMoves: 0,
     fruitless: 0,
     because: undefined,
     received: 0,

@@ -1,6 +1,6 @@
 /**
- * Pages of a round that has not ended, kept durably until the last one has come (rule R1). A page is stored as the CBOR it
- * could have come in.
+ * Pages of a round that has not ended, kept durably until the last one has come (rule R1). A page is stored as the CBOR
+ * that it came in.
  *
  * @module
  */
@@ -8,14 +8,14 @@
 import { all, run, type Core } from "../plugin/core.ts";
 import { PREFIX } from "../plugin/names.ts";
 import { SyncError } from "../protocol/errors.ts";
-import { decodePullAnswer, encodePullAnswer } from "../protocol/page-codec.ts";
+import { bytesToKeep, decodePullAnswer } from "../protocol/page-codec.ts";
 import type { Page } from "../protocol/pull.ts";
 
 const STAGE = `${PREFIX}stage`;
 
 /** Adds a page. */
 export function* stagePage(page: Page): Core<void> {
-  yield* run(`INSERT INTO ${STAGE} (body) VALUES (?)`, [encodePullAnswer(page)]);
+  yield* run(`INSERT INTO ${STAGE} (body) VALUES (?)`, [bytesToKeep(page)]);
 }
 
 /** Forgets all pages. */

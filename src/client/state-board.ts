@@ -28,6 +28,8 @@ export interface StateSources {
 export interface StateBoard {
   read(): SyncState;
   subscribe(listener: (state: SyncState) => void): () => void;
+  /** Whether anybody is told. */
+  readonly hasListeners: boolean;
   /** Tells subscribers when the state is another one than they were told last. */
   refresh(): void;
   /** Forgets the subscribers; the state stays as it was, and the database is not looked into any more. */
@@ -75,6 +77,9 @@ export function createStateBoard(sync: SyncDatabase, sources: StateSources): Sta
     subscribe(listener) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
+    },
+    get hasListeners() {
+      return listeners.size > 0;
     },
     refresh() {
       state = current(sources.lastNumber());

@@ -35,6 +35,11 @@ export interface Transport {
   readonly liveKind?: "pages" | "pokes";
   /** Whether calls heed the `token` of their options. @default true */
   readonly takesToken?: boolean;
+  /**
+   * Resolves when the calls made so far have been sent. The engine waits for it before work that holds the thread, so that
+   * the server answers meanwhile. Absent: a call is sent as it is made.
+   */
+  flush?(): Promise<void>;
   /** Frees sockets and timers. */
   close?(): void;
 }

@@ -16,6 +16,7 @@ import type { LiveFrame } from "../protocol/live.ts";
 import { parseHandshakeAnswer, parsePullAnswer, parsePushAnswer } from "../protocol/parse.ts";
 import type { PullRequest } from "../protocol/pull.ts";
 import type { PushRequest } from "../protocol/push.ts";
+import { nextTurn } from "./next-turn.ts";
 import type { CallOptions, Transport } from "./transport.ts";
 import { trpcError } from "./trpc-errors.ts";
 
@@ -77,6 +78,7 @@ export function trpcTransport(client: TrpcSyncClient): Transport {
       : { liveKind: "pokes", live: (request, options) => pokes(live, request, options.signal, closed.signal) }),
     // The app's own links authenticate.
     takesToken: false,
+    flush: nextTurn,
     close: () => closed.abort(),
   };
 }

@@ -49,6 +49,7 @@ export function* leavesKeptAlone(
   const beside: Beside = { dropped, images, isLast: (yield* lastTransaction()).number <= upTo };
   if (beside.isLast) return beside;
   const queue: Kept = { rows: yield* readQueueRows(sync), seq: dropped.at(-1)?.lastSeq ?? 0 };
+  if (changes.isFresh && changes.groups.some((group) => mayDisplaceHidden(group, queue))) return undefined;
   const brought = new Set<string>();
   if (!changes.groups.every((group) => standsAlone(group, queue, images, brought))) return undefined;
   for (const [name, image] of images) if (!turnsAlone(image, queue, brought.has(name))) return undefined;
@@ -59,6 +60,14 @@ export function* leavesKeptAlone(
 interface Kept {
   readonly rows: QueueRows;
   readonly seq: number;
+}
+
+/**
+ * Whether rows may take a unique value from one whose base a kept change hides. The pages of a first sync are of many moments:
+ * that value may be the other's in the base of before, which only shows when the kept change is undone (rule R4).
+ */
+function mayDisplaceHidden({ table, kind }: BoundGroup, { rows, seq }: Kept): boolean {
+  return kind !== "removal" && table.table.uniques.length > 0 && rows.writes(table.key, "any", seq);
 }
 
 /** Whether a page's rows have nothing to do with kept ones. Notes the images' rows that it brings whole. */

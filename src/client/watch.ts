@@ -11,7 +11,8 @@
 
 import { isSyncError, policyOf, SyncError } from "../protocol/errors.ts";
 import { backoffDelay, defaultRetry, type RetryOptions } from "./backoff.ts";
-import type { Basis } from "./apply.ts";
+import { heldAfter, type Basis } from "./apply.ts";
+import { heldScopes } from "./checkpoint.ts";
 import type { Clock } from "./clock.ts";
 import type { ExchangeContext } from "./exchange.ts";
 import { planPull, takePage, type PullPlan } from "./pull.ts";
@@ -143,9 +144,8 @@ async function follow(context: WatchContext, controller: AbortController): Promi
           if (event.more && frame.to !== undefined) return over({ type: "live-ended", reason: "pull" });
           if (frame.to === undefined || frame.to !== frame.from) delivered();
           if (frame.to !== undefined) {
-            exchange.holds.granted(plan.wish, frame.scopes);
-            if (JSON.stringify([...frame.scopes].sort()) !== basis.held)
-              return over({ type: "live-ended", reason: "pull" });
+            exchange.holds.granted(plan.wish, frame.scopes ?? heldScopes(plan.checkpoint));
+            if (heldAfter(frame, basis.held) !== basis.held) return over({ type: "live-ended", reason: "pull" });
           }
           break;
         }

@@ -10,6 +10,7 @@ import type { CallOptions, Transport } from "./transport.ts";
 /** Gives every call a token, to be used where the transport has no way of its own to one. */
 export function withToken(transport: Transport, token: NonNullable<CallOptions["token"]>): Transport {
   const live = transport.live?.bind(transport);
+  const flush = transport.flush?.bind(transport);
   const { liveKind } = transport;
   return {
     handshake: (request, options) => transport.handshake(request, { token, ...options }),
@@ -17,6 +18,7 @@ export function withToken(transport: Transport, token: NonNullable<CallOptions["
     push: (request, options) => transport.push(request, { token, ...options }),
     ...(live === undefined ? {} : { live: (request, options) => live(request, { token, ...options }) }),
     ...(liveKind === undefined ? {} : { liveKind }),
+    ...(flush === undefined ? {} : { flush }),
     close: () => transport.close?.(),
   };
 }

@@ -3,6 +3,7 @@
  *
  * ```
  *   nothing pending ─▶ written as it is
+ *   all that is pending is covered, and each of its rows brought ─▶ the same (`covered.ts`)
  *   the transactions that stay are not concerned ─▶ the short way: the rows of those that leave become the base
  *                                                   again, and the page is written beside the others (`untouched.ts`)
  *   else ─▶ the long way: all become the base, the page is written, what stays is replayed (`rebase.ts`)
@@ -12,7 +13,7 @@
  */
 
 import { type Core, run } from "../plugin/core.ts";
-import { lastTransaction, readTransactions } from "../plugin/device-log.ts";
+import { lastTransaction, readTransactions, type DeviceTransaction } from "../plugin/device-log.ts";
 import { PREFIX } from "../plugin/names.ts";
 import type { ChangedRow, SyncDatabase } from "../plugin/sync-database.ts";
 import { isSyncError } from "../protocol/errors.ts";
@@ -30,6 +31,7 @@ import {
 } from "./base-images.ts";
 import { withoutBrought, withoutBroughtByRound } from "./brought-rows.ts";
 import type { Checkpoint } from "./checkpoint.ts";
+import { findCovered } from "./covered.ts";
 import type { DeviceSchema } from "./device-schema.ts";
 import { collectInheritedKeys } from "./inherited-keys.ts";
 import { lastFormsAfter } from "./last-forms.ts";
@@ -63,6 +65,8 @@ export interface PageChanges {
   readonly staged: readonly number[];
   /** Whether the base is replaced as a whole. */
   readonly replaces: boolean;
+  /** Whether they are those of a snapshot, into tables that were empty before it. */
+  readonly isFresh: boolean;
   /** The new scopes, when they differ from those held. */
   readonly scopes?: readonly string[];
   /** The last page of a round; absent while a first sync goes on. */
@@ -91,6 +95,7 @@ export function* writeChanges(
   const shown: ShownRows | undefined = sync.isFollowed ? new Map() : undefined;
   if (shown) {
     if (changes.replaces || changes.scopes || changes.staged.length > 0) yield* noteAll(schema, shown);
+    for (const n of changes.staged) yield* noteGroups(bindGroups(schema, (yield* readStagedPage(n)).changes), shown);
     yield* noteGroups(changes.groups, shown);
   }
   const written = yield* writeNoting(sync, schema, checkpoint, changes, shown);
@@ -111,6 +116,11 @@ function* writeNoting(
     const settled = yield* leave(sync, checkpoint, changes, { dropped: [], images: new Map() });
     return { tables, settled, checkpoint: { displaced, withheld: [], cascaded: false } };
   }
+  const covered = yield* findCovered(sync, schema, checkpoint, changes);
+  if (covered) {
+    const written = yield* tryCovered(sync, schema, checkpoint, changes, covered, tables);
+    if (written) return written;
+  }
   const beside = yield* leavesKeptAlone(sync, schema, checkpoint, changes);
   if (beside) {
     if (shown) yield* noteImages(beside.images, shown);
@@ -123,6 +133,36 @@ function* writeNoting(
 }
 
 const SAVEPOINT = `${PREFIX}beside`;
+
+/** Rule A2, where nothing stays and nothing has to be undone. Undefined, and nothing written, when a row is in another's way. */
+function* tryCovered(
+  sync: SyncDatabase,
+  schema: DeviceSchema,
+  checkpoint: Checkpoint,
+  changes: PageChanges,
+  dropped: readonly DeviceTransaction[],
+  tables: Set<string>,
+): Core<Omit<Written, "applied"> | undefined> {
+  let displaced: string | undefined;
+  let isWritten = false;
+  yield* run(`SAVEPOINT ${SAVEPOINT}`);
+  try {
+    displaced = yield* writeBase(schema, checkpoint, changes, tables);
+    isWritten = true;
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+  }
+  if (!isWritten) yield* run(`ROLLBACK TO ${SAVEPOINT}`);
+  yield* run(`RELEASE ${SAVEPOINT}`);
+  if (!isWritten) return undefined;
+  const settled = yield* leave(sync, checkpoint, changes, { dropped, images: new Map() });
+  return { tables, settled, checkpoint: { displaced, withheld: [], cascaded: false } };
+}
+
+/** Whether what the base is to be does not fit what is there. */
+function isRefusal(error: unknown): boolean {
+  return isConstraintError(error) || isSyncError(error, "STORAGE_FAILED") || error instanceof BrokenBase;
+}
 
 /**
  * Rule A2, the short way: only the rows of the dropped transactions become the base again. False, and nothing written, when
@@ -220,8 +260,7 @@ function* rewindAndWrite(
       yield* run(`RELEASE ${SAVEPOINT}`);
       return displaced;
     } catch (error) {
-      const isRefused = isConstraintError(error) || isSyncError(error, "STORAGE_FAILED");
-      if (!isRefused && !(error instanceof BrokenBase)) throw error;
+      if (!isRefusal(error)) throw error;
       yield* run(`ROLLBACK TO ${SAVEPOINT}`);
       yield* run(`RELEASE ${SAVEPOINT}`);
     }
@@ -250,10 +289,10 @@ function* writeBase(
     const groups = bindGroups(schema, (yield* readStagedPage(n)).changes);
     for (const group of groups) tables.add(group.table.key);
     inherited.note(groups);
-    yield* writeGroups(groups, displaced);
+    yield* writeGroups(groups, { displaced, areNew: changes.isFresh });
   }
   inherited.note(changes.groups);
-  yield* writeGroups(changes.groups, displaced);
+  yield* writeGroups(changes.groups, { displaced, areNew: changes.isFresh });
   if (!changes.end) return displacedText(displaced);
   requireSettled(displaced);
   // A whole base that is new comes from snapshots of many moments only until its log pages are in, which they are now.

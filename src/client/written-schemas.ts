@@ -18,6 +18,9 @@ import { hashSchema } from "../protocol/hash.ts";
 import type { Value } from "../protocol/ids.ts";
 import { deviceSchema, type DeviceTable } from "./device-schema.ts";
 
+/** What a handshake came to, with the tables that were agreed upon, also where those are all that were announced. */
+export type Agreement = HandshakeAnswer & { readonly tables: KnownTables };
+
 /** A schema of the queue that is not the present one. */
 export interface WrittenSchema {
   /** The hash in the transactions' markers. */
@@ -54,11 +57,7 @@ export function* readWrittenSchemas(sync: SyncDatabase): Core<readonly WrittenSc
  * How transactions of a schema are sent, by the answer to its handshake. What the server does not take is what it does not
  * take from the present schema: one that was too old then is not too old any more.
  */
-export function sentAs(
-  { tables: written }: WrittenSchema,
-  { tables }: HandshakeAnswer,
-  present: HandshakeAnswer,
-): SentAs {
+export function sentAs({ tables: written }: WrittenSchema, { tables }: Agreement, present: Agreement): SentAs {
   const { outdated } = present;
   return { schema: hashSchema(tables), tables, ...(outdated === undefined ? {} : { outdated }), written };
 }

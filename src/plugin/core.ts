@@ -44,9 +44,10 @@ export function* each(sql: string, rows: readonly (readonly Value[])[]): Core<nu
 
 /**
  * How a transaction is opened. `read`: deferred, one snapshot, must not write. `write`: immediate. `apply`: immediate,
- * outermost, with foreign keys switched off before it opens (rule A4) and restored after it.
+ * outermost, with foreign keys switched off before it opens (rule A4) and restored after it. `page`: the same for what rows
+ * become of a page, and no change of the schema; its body may be run twice (see `sqlite/key-trials.ts`).
  */
-export type TransactionMode = "read" | "write" | "apply";
+export type TransactionMode = "read" | "write" | "apply" | "page";
 
 /** A connection whose statements answer at once (better-sqlite3, the browser's worker). */
 export interface SyncConnection {

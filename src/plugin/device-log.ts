@@ -9,14 +9,18 @@ export { correctClock, readClockOffset } from "./sqlite/device-clock.ts";
 export {
   closeDeviceTransaction,
   closeStrangers,
-  hasUnclosedEntries,
+  lastIfClosed,
   lastTransaction,
   pendingCount,
   readDropped,
+} from "./sqlite/device-log-reader.ts";
+export {
+  outlineTransactions,
   readTransactions,
   type DeviceEntry,
   type DeviceTransaction,
-} from "./sqlite/device-log-reader.ts";
+  type QueueOutline,
+} from "./sqlite/read-transactions.ts";
 export {
   clearTransactions,
   findTransaction,

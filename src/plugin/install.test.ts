@@ -21,7 +21,7 @@ import {
 import { firstRows } from "../testing/capture-writes.ts";
 import { defineSync } from "./define-sync.ts";
 import { closeStrangers, readTransactions } from "./device-log.ts";
-import { readEntries, readHead } from "./oplog.ts";
+import { indexTail, readEntries, readHead } from "./oplog.ts";
 import { syncOf } from "./sync-database.ts";
 import { withSync } from "./with-sync.ts";
 
@@ -122,6 +122,32 @@ test("`drizzle-kit push --force` that dropped our log but left our triggers does
   const after = it.db.$sync.cursor();
   // Positions of the lost log lie behind, not ahead.
   expect(Number(after.split(".")[0])).toBeGreaterThan(Number(before.split(".")[0]) + 1_000_000);
+});
+
+test("C1: what an earlier version left is replaced: its triggers, and its index of the log", () => {
+  using file = temporaryFile();
+  const triggersOf = (raw: Database.Database): readonly unknown[] =>
+    raw.prepare("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name").raw().all();
+  let wanted: readonly unknown[];
+  {
+    using it = capture({ path: file.path, ddl: ddl + firstRows });
+    wanted = triggersOf(it.raw);
+    it.raw.exec(`
+      DROP TRIGGER _sync_d_todos; DROP TABLE _sync_scope_runs;
+      CREATE TRIGGER _sync_d_todos AFTER DELETE ON todos BEGIN INSERT INTO _sync_log(stamp, t, kind, k0) VALUES (1, 1, 3, OLD.id); END;
+      CREATE TRIGGER _sync_p_todos AFTER DELETE ON todos BEGIN DELETE FROM _sync_evict WHERE k0 IS OLD.id; END;
+      CREATE TABLE _sync_scope_index(scope TEXT, seq INTEGER, PRIMARY KEY(scope, seq)) WITHOUT ROWID;
+      INSERT OR REPLACE INTO _sync_meta(k, v) SELECT 'indexed', max(seq) FROM _sync_log;
+      INSERT INTO lists(id) VALUES('z')`);
+  }
+  using it = capture({ path: file.path, ddl: "" });
+  expect(triggersOf(it.raw)).toEqual(wanted);
+  expect(it.raw.prepare("SELECT name FROM sqlite_master WHERE name LIKE '%scope_index'").get()).toBeUndefined();
+  const read = (): number =>
+    it.run(readEntries(it.sync, { after: 0, upTo: 1e9, scopes: new Set(["list:z"]), limit: 9 })).entries.length;
+  expect(read()).toBe(1);
+  expect(it.connection.transaction("write", () => it.run(indexTail(it.sync, 1000)))).toBeGreaterThan(1);
+  expect(read()).toBe(1);
 });
 
 test("a log that was dropped together with everything of ours starts anew", () => {

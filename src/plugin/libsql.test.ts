@@ -11,6 +11,7 @@ import { firstRows } from "../testing/capture-writes.ts";
 import { stepAsync, type AsyncConnection } from "./core.ts";
 import { readHead } from "./oplog.ts";
 import { readRows } from "./rows.ts";
+import { splitScopes } from "./scope-text.ts";
 import { syncOf, type SyncDatabase } from "./sync-database.ts";
 import { withSync } from "./with-sync.ts";
 
@@ -54,7 +55,7 @@ function open(more = ""): Opened {
       return rows.map((row) =>
         row.t === 0
           ? "—"
-          : `${["", "insert", "update", "delete", "moved"][row.kind] ?? ""} ${internal.layouts.get(row.t)?.name ?? ""}(${row.k0}) ${row.sa ?? ""}`.trim(),
+          : `${["", "insert", "update", "delete", "moved"][row.kind] ?? ""} ${internal.layouts.get(row.t)?.name ?? ""}(${row.k0}) ${splitScopes(row.sa).join("\n")}`.trim(),
       );
     },
     [Symbol.dispose]() {

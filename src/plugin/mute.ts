@@ -1,6 +1,7 @@
 /**
- * Capture switched off inside one transaction (rule C6): a row that the triggers look for, inserted and deleted by the
- * transaction itself, so that no other connection ever sees it and a rollback takes it along.
+ * Capture switched off inside one transaction (rule C6): a row that a device's triggers look for, inserted and deleted by the
+ * transaction itself, so that no other connection ever sees it and a rollback takes it along. A server's triggers look for
+ * nothing: it applies no pages.
  *
  * @module
  */

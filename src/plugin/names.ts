@@ -17,14 +17,17 @@ export const LAYOUT = `${PREFIX}layout`;
 /** State by key: role, epoch, horizon, cursor, … */
 export const META = `${PREFIX}meta`;
 
-/** A row here switches capture off for the transaction that wrote it. */
+/** On a device, a row here switches capture off for the transaction that wrote it. */
 export const MUTE = `${PREFIX}mute`;
 
 /** Rows that a statement may be about to evict (REPLACE), noted before and settled after it. */
 export const EVICT = `${PREFIX}evict`;
 
 /** Log positions by scope, for the part of the log that readers have indexed. */
-export const SCOPE_INDEX = `${PREFIX}scope_index`;
+export const SCOPE_INDEX = `${PREFIX}scope_runs`;
+
+/** What they were in before there was {@link SCOPE_INDEX}: a row each. */
+export const FORMER_SCOPE_INDEX = `${PREFIX}scope_index`;
 
 /** The layout number of a marker, the row that closes a transaction. */
 export const MARKER = 0;
@@ -35,8 +38,17 @@ export const MARKER = 0;
  */
 export const markerKinds = { plain: 0, merged: 1, rejected: 2 } as const;
 
+/**
+ * SQL for the id of the transaction that a device's marker closes: the stamp that it was written with. Once the stamp that it
+ * is sent with was changed (I4), the one before stands in a column that markers have no other use for.
+ */
+export const TX_ID_SQL = "coalesce(o0, stamp)";
+
 /** Entry kinds as they are stored. A delete is a kind of its own, so that an update that changed nothing is no delete. */
 export const kindNumbers = { insert: 1, update: 2, delete: 3, moved: 4 } as const;
+
+/** What stands for the scopes before an update in the server's log where they are those after it. */
+export const SAME_SCOPES = 0;
 
 export type EntryKind = keyof typeof kindNumbers;
 
@@ -79,3 +91,9 @@ export const LAST_MASK_BIT = 61;
 
 /** SQL for a random stamp: 48 bits, so that it is a safe number in JavaScript. */
 export const STAMP_SQL = "random() & 281474976710655";
+
+/**
+ * SQL for a limit that is a parameter. A parameter that stands alone is one that SQLite plans with: it compiles the statement
+ * anew whenever it is bound, which takes ten times as long as reading a few entries.
+ */
+export const LIMIT_SQL = "LIMIT ? + 0";

@@ -13,7 +13,7 @@ import { toDrizzleRow } from "./drizzle-row.ts";
 import { readChangedKeys, readHeadSeq, readHorizon, readHorizonTime } from "./oplog.ts";
 import { readRows } from "./rows.ts";
 import type { ChangedRow, SyncDatabase } from "./sync-database.ts";
-import type { SyncTable } from "./table.ts";
+import type { SyncColumn, SyncTable } from "./table.ts";
 
 /** A change as the app gets it; `ChangeOf` in `with-sync.ts` is its typed form. */
 export type RowChange =
@@ -72,6 +72,8 @@ export function watchChanges(
       if (table !== undefined && wanted.has(name)) take(nets, table, kind, key);
     }
     const head = yield* readHeadSeq(sync);
+    // Pages are not in the log; nothing that was there can have gone from it.
+    if (head === from) return { changes: yield* readChanges(nets), isComplete: true };
     let reached = from;
     for (;;) {
       const entries = yield* readChangedKeys(sync, reached, entriesAtOnce);
@@ -150,7 +152,7 @@ function* readChanges(nets: ReadonlyMap<string, Net>): Core<readonly RowChange[]
     else list.push(net);
   }
   for (const [table, list] of byTable) {
-    const columns = table.columns.filter((column) => !column.isKey);
+    const columns = othersOf(table);
     const keys = list.map((net) => net.key);
     const live = new Map((yield* readRows(table, columns, keys)).map((row) => [keyText(row.key), row]));
     for (const { key, isNew } of list) {
@@ -167,4 +169,13 @@ function* readChanges(nets: ReadonlyMap<string, Net>): Core<readonly RowChange[]
     }
   }
   return changes;
+}
+
+const others = new WeakMap<SyncTable, readonly SyncColumn[]>();
+
+/** The columns besides the key: always the same list, since statements are kept by it. */
+function othersOf(table: SyncTable): readonly SyncColumn[] {
+  let columns = others.get(table);
+  if (columns === undefined) others.set(table, (columns = table.columns.filter((column) => !column.isKey)));
+  return columns;
 }

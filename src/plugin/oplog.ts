@@ -6,12 +6,13 @@
 
 export {
   closeTransaction,
-  indexTail,
+  isUnstampedHead,
   readChangedKeys,
   readEntries,
   readHead,
   readHorizon,
   readHorizonTime,
+  stampHead,
   tablesSince,
   vouches,
   readHeadSeq,
@@ -19,6 +20,7 @@ export {
   type EntryRange,
   type LogEntry,
 } from "./sqlite/oplog-reader.ts";
+export { indexTail } from "./sqlite/scope-index.ts";
 export { trimLog, type TrimStep } from "./sqlite/trim-log.ts";
 export { lastWriteHlc } from "./sqlite/write-times.ts";
 export { isAgeDue, noteLogAge, readHorizonAge, readSeqBefore } from "./sqlite/log-ages.ts";

@@ -48,4 +48,13 @@ test("scopes of a text are found one by one", () => {
   expect(meetsScopes("list:a\nowner:u", new Set(["owner:u"]))).toBe(true);
   expect(meetsScopes("list:a\nowner:u", new Set(["owner"]))).toBe(false);
   expect(meetsScopes(null, new Set([""]))).toBe(false);
+  expect(splitScopes("")).toEqual([]);
+  expect(meetsScopes("", new Set([""]))).toBe(false);
+});
+
+test("behind a line feed a text names one scope, or none when another line follows", () => {
+  expect(splitScopes("\nlist:a")).toEqual(["list:a"]);
+  expect(meetsScopes("\nlist:a", new Set(["list:a"]))).toBe(true);
+  expect(splitScopes("\nlist:a\nlist:b")).toEqual([]);
+  expect(meetsScopes("\nlist:a\nlist:b", new Set(["list:a", "list:b", "list:a\nlist:b"]))).toBe(false);
 });

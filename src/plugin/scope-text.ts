@@ -12,19 +12,29 @@ const known = new Map<string, readonly string[]>();
 
 /** The scopes in a text of the log, or of `scopeSql`. The same array for the same text, for a while. */
 export function splitScopes(text: Value | undefined): readonly string[] {
-  if (typeof text !== "string") return none;
+  if (typeof text !== "string" || text === "") return none;
   const before = known.get(text);
   if (before !== undefined) return before;
-  const scopes = text.includes("\n") ? [...new Set(text.split("\n"))] : [text];
+  const scopes = parse(text);
   if (known.size >= 10_000) known.clear();
   known.set(text, scopes);
   return scopes;
 }
 
+// Behind a line feed stands one scope; where another one follows, a value has it, and names none.
+function parse(text: string): readonly string[] {
+  if (!text.startsWith("\n")) return text.includes("\n") ? [...new Set(text.split("\n"))] : [text];
+  const scope = text.slice(1);
+  return scope.includes("\n") ? none : [scope];
+}
+
 /** Whether a text names a scope of the set. */
 export function meetsScopes(text: Value | undefined, scopes: ReadonlySet<string>): boolean {
-  if (typeof text !== "string") return false;
-  return text.includes("\n") ? splitScopes(text).some((scope) => scopes.has(scope)) : scopes.has(text);
+  if (typeof text !== "string" || text === "") return false;
+  const last = text.lastIndexOf("\n");
+  return last > 0
+    ? splitScopes(text).some((scope) => scopes.has(scope))
+    : scopes.has(last === 0 ? text.slice(1) : text);
 }
 
 /** The scopes that a row has by its own columns; a row that inherits has none of its own. The same as `scopeSql` says. */

@@ -4,6 +4,7 @@ import { BetterSQLite3Database, drizzle } from "drizzle-orm/better-sqlite3";
 import { BaseSQLiteDatabase, sqliteTable, text } from "drizzle-orm/sqlite-core";
 import { afterEach, expect, test, vi } from "vitest";
 import { capture, ddl, lists, schema, sync, temporaryFile, todos } from "../testing/capture-fixture.ts";
+import { firstRows } from "../testing/capture-writes.ts";
 import { isSyncError } from "../protocol/errors.ts";
 import { withSync } from "./with-sync.ts";
 
@@ -161,6 +162,9 @@ test("C5: a transaction that only reads stays a reader", () => {
   });
   expect(it.log().filter((entry) => entry === "—")).toHaveLength(1);
   expect(other.pragma("journal_mode", { simple: true })).toBe("wal");
+  // A read that only speaks of writing is none.
+  expect(it.db.all(sql`WITH u AS (SELECT 'update' AS word) SELECT word FROM lists, u`)).toHaveLength(2);
+  expect(it.log()).toEqual([]);
 });
 
 test("C1: writes of another connection without our code are captured", () => {
@@ -307,6 +311,22 @@ test("`onChange` tells committed changes with their rows, once per tick, typed b
   it.db.delete(lists).run();
   await tick();
   expect(told).toHaveBeenCalledTimes(2);
+});
+
+test("`onChange` tells of a row that was overwritten as of an update, and of one that came again as of an insert", async () => {
+  using it = capture({ ddl: ddl + firstRows });
+  const told: string[] = [];
+  it.db.$sync.onChange(["replies"], (changes) => {
+    for (const change of changes)
+      told.push(`${change.kind} ${change.kind === "delete" ? change.key.id : change.row.id}`);
+  });
+  it.db.run(sql`REPLACE INTO replies VALUES('r0', 'c1', 'y')`);
+  await tick();
+  it.db.run(sql`DELETE FROM replies WHERE id = 'r0'`);
+  await tick();
+  it.db.run(sql`REPLACE INTO replies VALUES('r0', 'c1', 'y')`);
+  await tick();
+  expect(told).toEqual(["update r0", "delete r0", "insert r0"]);
 });
 
 test("`onChange` also tells of commits of other connections", async () => {

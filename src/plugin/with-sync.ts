@@ -9,13 +9,14 @@ import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { SyncError } from "../protocol/errors.ts";
 import { formatCursor } from "../protocol/ids.ts";
 import type { Cursor } from "../protocol/ids.ts";
-import { transact, type Core } from "./core.ts";
+import type { Core } from "./core.ts";
 import { createSyncDatabase } from "./create-sync-database.ts";
 import { defaultDefinition, type Scope, type SyncDefinition, type TableKey } from "./define-sync.ts";
 import { detectDriver } from "./detect-dialect.ts";
 import { migrateDatabase, type MigrateOptions } from "./migrate.ts";
 import { watchChanges, type ChangeInfo } from "./on-change.ts";
 import { readHead } from "./oplog.ts";
+import { readAtHead } from "./read-at-head.ts";
 import { readTables, type ColumnNaming, type TableRules } from "./read-tables.ts";
 import { betterSqlite3Connection, type BetterDatabase } from "./sqlite/better-sqlite3.ts";
 import { hookBetterSqlite3 } from "./sqlite/better-sqlite3-hook.ts";
@@ -167,9 +168,7 @@ function createHandle(db: object, sync: SyncDatabase): SyncHandle<Record<string,
   const isReady = (): void | Promise<void> => (sync.role === undefined ? sync.install("server") : undefined);
   const read = <T>(core: () => Core<T>): T | Promise<T> => {
     const waiting = isReady();
-    return waiting === undefined
-      ? transact(connection, "read", core)
-      : waiting.then(() => transact(connection, "read", core));
+    return waiting === undefined ? readAtHead(connection, core) : waiting.then(() => readAtHead(connection, core));
   };
   return {
     get ready() {

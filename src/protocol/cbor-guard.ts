@@ -1,6 +1,7 @@
 /**
  * Walks CBOR bytes once, without building values, and refuses everything but the subset that this package writes:
- * definite lengths, text keys, no duplicate ones, no `__proto__`, one tag, no simple values but false, true and null.
+ * definite lengths, keys that are texts or numbers of fields, no duplicate ones, no `__proto__`, one tag, no simple
+ * values but false, true and null.
  * The decoder behind it cannot be made safe by its options (shared references, records and typed-array tags let a
  * few bytes allocate a gigabyte or block for seconds), so nothing reaches it that was not walked here.
  *
@@ -10,6 +11,7 @@
  */
 
 import { SyncError } from "./errors.ts";
+import { fieldNames } from "./field-names.ts";
 
 /** How large a document may be, whole and in its parts. */
 export interface CborLimits {
@@ -79,7 +81,7 @@ export function guardCbor(bytes: Uint8Array, limits: CborLimits = defaultCborLim
     const isKey = isMap[depth] === 1 && left % 2 === 0;
     remaining[depth] = left - 1;
     if (++items > limits.maxItems) throw refuse("too many items", start);
-    if (isKey && major !== 3) throw refuse("a key is not text", start);
+    if (isKey && major !== 3 && major !== 0) throw refuse("a key is neither a text nor a number", start);
 
     let value = info;
     if (info >= 24) {
@@ -97,6 +99,12 @@ export function guardCbor(bytes: Uint8Array, limits: CborLimits = defaultCborLim
     }
     switch (major) {
       case 0:
+        if (isKey) {
+          const name = nameBytes[value];
+          if (name === undefined) throw refuse("a key is the number of no field", start);
+          (keys[depth] as SeenKeys).add(name, 0, name.length, limits.maxKeyBytes, start);
+        }
+        break;
       case 1:
         break;
       case 2:
@@ -145,28 +153,32 @@ interface SeenKeys {
   add(bytes: Uint8Array, at: number, length: number, maxLength: number, start: number): void;
 }
 
+/** A number and a name of the same field are the same key. */
+const nameBytes = fieldNames.map((name) => new TextEncoder().encode(name));
 const fewEmptyMaps = 16;
 const fewKeys = 16;
 
 // Looked at one by one while they are few; more are looked up by a hash that nobody can prepare collisions for.
 function createSeenKeys(): SeenKeys {
   const hashes: number[] = [];
+  const sources: Uint8Array[] = [];
   const offsets: number[] = [];
   const lengths: number[] = [];
   let known: Set<number> | undefined;
   const isSeen = (bytes: Uint8Array, at: number, length: number, hash: number): boolean => {
     for (let i = 0; i < hashes.length; i++) {
       if (hashes[i] !== hash || lengths[i] !== length) continue;
+      const source = sources[i] as Uint8Array;
       const other = offsets[i] as number;
       let same = 0;
-      while (same < length && bytes[other + same] === bytes[at + same]) same++;
+      while (same < length && source[other + same] === bytes[at + same]) same++;
       if (same === length) return true;
     }
     return false;
   };
   return {
     reset: (count) => {
-      hashes.length = offsets.length = lengths.length = 0;
+      hashes.length = sources.length = offsets.length = lengths.length = 0;
       known = count > fewKeys ? new Set() : undefined;
     },
     add: (bytes, at, length, maxLength, start) => {
@@ -178,6 +190,7 @@ function createSeenKeys(): SeenKeys {
       }
       known?.add(hash);
       hashes.push(hash);
+      sources.push(bytes);
       offsets.push(at);
       lengths.push(length);
     },

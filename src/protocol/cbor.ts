@@ -1,7 +1,8 @@
 /**
  * The wire codec: CBOR by `cbor-x`, held to a plain subset on both ways. Numbers, bigints of 64 bits, texts, byte
  * strings, booleans, null, arrays and plain objects come back exactly as they were, -0, NaN and texts that are not valid
- * UTF-16 included. Bytes from outside pass {@link guardCbor} first.
+ * UTF-16 included. Keys that are names of fields travel as their numbers (`field-names.ts`). Bytes from outside pass
+ * {@link guardCbor} first.
  *
  * A bigint within the safe integers is a number on the wire: values are bigints only beyond them.
  *
@@ -11,6 +12,7 @@
 import { Decoder, Encoder, Tag } from "cbor-x";
 import { guardCbor, specialTag, type CborLimits } from "./cbor-guard.ts";
 import { SyncError } from "./errors.ts";
+import { fieldNumbers } from "./field-names.ts";
 
 export { defaultCborLimits, type CborLimits } from "./cbor-guard.ts";
 
@@ -51,6 +53,7 @@ function encoder(): Encoder {
   return (sharedEncoder ??= new Encoder({
     useRecords: false,
     mapsAsObjects: true,
+    keyMap: fieldNumbers,
     variableMapSize: true,
     tagUint8Array: false,
     structuredClone: false,
@@ -62,6 +65,7 @@ function decoder(): Decoder {
   return (sharedDecoder ??= new Decoder({
     useRecords: false,
     mapsAsObjects: true,
+    keyMap: fieldNumbers,
     copyBuffers: true,
     structuredClone: false,
   }));

@@ -31,8 +31,8 @@ export interface Limits {
 export interface HandshakeAnswer {
   readonly epoch: Epoch;
   readonly protocol: number;
-  /** What of the device's tables and columns the server knows, too, and does not keep to itself. */
-  readonly tables: KnownTables;
+  /** What of the device's tables and columns the server knows, too, and does not keep to itself. Absent for all of them. */
+  readonly tables?: KnownTables;
   /**
    * What the server has and does not exchange with a device that knows no more (rules V1, V3): columns that never leave the
    * server now, and tables, with no columns, of which the device lacks a scope column or the parent. Absent for nothing.

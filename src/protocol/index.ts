@@ -47,6 +47,7 @@ export {
 
 export { decodeCbor, defaultCborLimits, encodeCbor, type CborLimits } from "./cbor.ts";
 export { decodeLiveFrame, decodePullAnswer, encodeLiveFrame, encodePullAnswer } from "./page-codec.ts";
+export { decodePushRequest, encodePushRequest } from "./push-codec.ts";
 export { fromJsonValues, toJsonValues } from "./json-values.ts";
 
 export { canonicalize, equalValues, type CanonicalForm } from "./value.ts";

@@ -13,6 +13,8 @@ import { rejectionCodes } from "./outcome.ts";
 import type { SeenValue } from "./push.ts";
 import { isValue } from "./value.ts";
 
+const hashPattern = /^[0-9a-f]{16}$/;
+
 export const deviceIdSchema = z.custom<DeviceId>(isDeviceId);
 export const epochSchema = z.custom<Epoch>(isEpoch);
 export const cursorSchema = z.custom<Cursor>(isCursor);
@@ -20,7 +22,7 @@ export const cursorSchema = z.custom<Cursor>(isCursor);
 /** A safe integer that is not negative. */
 export const countSchema = z.int().check(z.nonnegative());
 export const stampSchema = z.int().check(z.nonnegative(), z.maximum(maxStamp));
-export const hashTextSchema = z.string().check(z.regex(/^[0-9a-f]{16}$/));
+export const hashTextSchema = z.string().check(z.regex(hashPattern));
 /** A hash that only its maker compares; empty where there is none yet. */
 export const tokenSchema = z.string().check(z.regex(/^[0-9A-Za-z_-]{0,64}$/));
 export const nameSchema = z.string().check(z.minLength(1), z.maxLength(bounds.name));
@@ -97,7 +99,12 @@ export function isSeenValues(list: unknown, max: number): list is readonly SeenV
 
 /** Whether it is the hash of something seen, in a list of its own. */
 export function isHashTuple(item: unknown): item is readonly [hash: string] {
-  return Array.isArray(item) && item.length === 1 && typeof item[0] === "string" && hashPattern.test(item[0]);
+  return Array.isArray(item) && item.length === 1 && isHashText(item[0]);
+}
+
+/** Whether it is the text of a 64-bit hash. */
+export function isHashText(value: unknown): value is string {
+  return typeof value === "string" && hashPattern.test(value);
 }
 
 /** Whether it is a name of a table or column. */
@@ -110,7 +117,6 @@ export function isColumns(list: unknown, max: number): list is readonly string[]
   return isTexts(list, max, bounds.name) && !list.includes("") && new Set(list).size === list.length;
 }
 
-const hashPattern = /^[0-9a-f]{16}$/;
 const changeKinds: ReadonlySet<unknown> = new Set(["row", "update", "removal"]);
 
 function isTexts(list: unknown, max: number, maxLength: number): list is readonly string[] {

@@ -6,7 +6,14 @@ import type { ChangeGroup } from "./change.ts";
 import { decodeCbor, encodeCbor } from "./cbor.ts";
 import type { Cursor, Epoch } from "./ids.ts";
 import type { LiveFrame } from "./live.ts";
-import { decodeLiveFrame, decodePullAnswer, encodeChanges, encodeLiveFrame, encodePullAnswer } from "./page-codec.ts";
+import {
+  bytesToKeep,
+  decodeLiveFrame,
+  decodePullAnswer,
+  encodeChanges,
+  encodeLiveFrame,
+  encodePullAnswer,
+} from "./page-codec.ts";
 import type { Page, PullAnswer } from "./pull.ts";
 
 // Tests make brands by hand.
@@ -147,6 +154,29 @@ describe("sharing", () => {
   });
 });
 
+describe("keeping", () => {
+  const again = (kept: Page): unknown => {
+    const answer = decodePullAnswer(bytesToKeep(kept));
+    return answer.kind === "page" ? answer.changes : answer;
+  };
+
+  test("R1: a page is kept as the bytes that it came in, whatever was made of it since", () => {
+    const bytes = encodePullAnswer(page);
+    const answer = decodePullAnswer(bytes);
+    if (answer.kind !== "page") throw new Error("It is a page.");
+    expect(bytesToKeep(answer)).toBe(bytes);
+    expect(again({ ...answer, outcomes: [] })).toStrictEqual(page.changes);
+  });
+
+  test("R1: a page that came in no bytes is kept with any values that it has", () => {
+    checkProperty(
+      fc.property(fc.array(arbitraryGroup, { maxLength: 4 }), (changes) => {
+        expect(again({ ...page, changes })).toStrictEqual(changes);
+      }),
+    );
+  });
+});
+
 describe("hostile pages", () => {
   const { changes: _, ...envelope } = page;
   const withChanges = (changes: unknown): Uint8Array => encodeCbor({ ...envelope, changes });
@@ -220,15 +250,22 @@ describe("hostile pages", () => {
   });
 
   test("a page with changed bytes is refused, or is a page", () => {
+    const rows = Array.from({ length: 50 }, (__, i) => i);
     const big: Page = {
       ...page,
       changes: [
         {
           ...todos,
+          columns: ["id", "title", "createdAt", "done", "price", "due", "status", "weight"],
           values: [
-            Array.from({ length: 50 }, (__, i) => `f47ac10b-58cc-4372-a567-0e02b2c3d4${String(i).padStart(2, "0")}`),
-            Array.from({ length: 50 }, (__, i) => (i % 4 === 0 ? null : `text ${i}`)),
-            Array.from({ length: 50 }, (__, i) => i * 1000),
+            rows.map((i) => `f47ac10b-58cc-4372-a567-0e02b2c3d4${String(i).padStart(2, "0")}`),
+            rows.map((i) => (i % 4 === 0 ? null : `text ${i}`)),
+            rows.map((i) => i * 1000),
+            rows.map((i) => i % 2),
+            rows.map((i) => i / 4),
+            rows.map((i) => `2026-01-${10 + i}`),
+            rows.map((i) => `status ${i % 3}`),
+            rows.map((i) => i / 3),
           ],
         },
       ],

@@ -12,12 +12,14 @@
 import { bounds } from "./bounds.ts";
 import type { ChangeGroup, ChangeKind } from "./change.ts";
 import { decodeCbor, encodeCbor, type CborLimits } from "./cbor.ts";
-import { packColumn, plainColumn, unpackColumn, weightOf, type PackedColumn } from "./column-codec.ts";
+import { packColumn, plainColumn, unpackColumn, weightOf } from "./column-codec.ts";
 import { SyncError } from "./errors.ts";
+import { fieldNumbers } from "./field-names.ts";
 import type { LiveFrame } from "./live.ts";
 import { isGroupHead } from "./message-parts.ts";
+import type { PackedColumn } from "./packed-column.ts";
 import { parseEnvelope } from "./parse.ts";
-import type { PullAnswer } from "./pull.ts";
+import type { Page, PullAnswer } from "./pull.ts";
 
 /** Encodes a pull answer. */
 export function encodePullAnswer(answer: PullAnswer): Uint8Array<ArrayBuffer> {
@@ -53,7 +55,17 @@ export function decodeLiveFrame(bytes: Uint8Array, limits?: CborLimits): LiveFra
   const envelope = parseEnvelope(message);
   if (envelope.kind !== "page") return envelope;
   // It parsed as a page, so it is an object.
-  return { ...envelope, changes: unpackGroups((message as { readonly changes?: unknown }).changes) };
+  const changes = unpackGroups((message as { readonly changes?: unknown }).changes);
+  sourceByChanges.set(changes, bytes);
+  return { ...envelope, changes };
+}
+
+/**
+ * Bytes from which {@link decodePullAnswer} reads a page's changes again: those that they came in, or, where they came in
+ * none (over JSON), their values as they are. Nothing is packed, so that a device, which only unpacks, need not know how.
+ */
+export function bytesToKeep(page: Page): Uint8Array {
+  return sourceByChanges.get(page.changes) ?? encodeCbor({ ...page, changes: page.changes.map(plainGroup) });
 }
 
 /** Encodes the changes of a page alone; the same array gives the same bytes without encoding it again. */
@@ -74,19 +86,29 @@ type PackedGroup = readonly [
 ];
 
 const bytesByChanges = new WeakMap<readonly ChangeGroup[], Uint8Array>();
-const changesKey = encodeCbor("changes");
+const sourceByChanges = new WeakMap<readonly ChangeGroup[], Uint8Array>();
+const changesKey = encodeCbor(fieldNumbers["changes"]);
 const kinds: readonly ChangeKind[] = ["row", "update", "removal"];
 
 /** Values that a group may unpack to, for each byte or so that it pays. */
 const maxGain = 8;
 
 function packGroup(group: ChangeGroup): PackedGroup {
-  const { table, kind, columns, values } = group;
-  const rows = values[0]?.length ?? 0;
-  let packed = values.map(packColumn);
+  const packed = group.values.map(packColumn);
   // A very wide group of constants looks like an attack to the decoder, so it pays for its values.
-  if (isTooGood(rows, packed)) packed = values.map(plainColumn);
-  return [table, kinds.indexOf(kind), columns, rows, packed];
+  return isTooGood(rowsOf(group), packed) ? plainGroup(group) : asPacked(group, packed);
+}
+
+function plainGroup(group: ChangeGroup): PackedGroup {
+  return asPacked(group, group.values.map(plainColumn));
+}
+
+function asPacked(group: ChangeGroup, packed: readonly PackedColumn[]): PackedGroup {
+  return [group.table, kinds.indexOf(group.kind), group.columns, rowsOf(group), packed];
+}
+
+function rowsOf({ values }: ChangeGroup): number {
+  return values[0]?.length ?? 0;
 }
 
 function unpackGroups(groups: unknown): readonly ChangeGroup[] {
@@ -107,7 +129,8 @@ function unpackGroup(group: unknown): ChangeGroup {
   return { table: table as string, kind, columns, values: packed.map((column) => unpackColumn(column, rows)) };
 }
 
-function isTooGood(rows: number, packed: readonly unknown[]): boolean {
+/** Whether columns of so many rows unpack to many times what they weigh. */
+export function isTooGood(rows: number, packed: readonly unknown[]): boolean {
   let weight = 0;
   for (const column of packed) weight += weightOf(column);
   return rows * packed.length > maxGain * weight;

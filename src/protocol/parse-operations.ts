@@ -1,11 +1,12 @@
 /**
- * Operations of a push, checked by plain loops: their tuples, and each against the shape it names.
+ * The transactions of a push, checked by plain loops: their fields, the tuples of their operations, and each of those against
+ * the shape it names. A schema for each would cost more than applying them.
  *
  * @module
  */
 
-import { bounds } from "./bounds.ts";
-import { isHashTuple, isSeenValues, isValues } from "./message-parts.ts";
+import { bounds, maxStamp } from "./bounds.ts";
+import { isHashText, isHashTuple, isSeenValues, isValues } from "./message-parts.ts";
 import type { Operation, OperationShape, PushRequest } from "./push.ts";
 
 /** What is wrong with a push that is well formed, and where. */
@@ -14,8 +15,46 @@ export interface OperationFault {
   readonly message: string;
 }
 
+/** Whether it is a list of not too many transactions, whatever they are. */
+export function isShortList(list: unknown): boolean {
+  return Array.isArray(list) && list.length <= bounds.transactions;
+}
+
+/** The first field of a transaction that is not what the protocol says; undefined when all are. */
+export function transactionFault(txs: readonly unknown[]): OperationFault | undefined {
+  for (let i = 0; i < txs.length; i++) {
+    const tx: unknown = txs[i];
+    if (typeof tx !== "object" || tx === null || Array.isArray(tx))
+      return { path: ["txs", i], message: "a transaction is no object" };
+    for (const field of requiredFields)
+      if (!(field in tx)) return { path: ["txs", i, field], message: "a transaction lacks a field" };
+    for (const field in tx) {
+      const check = Object.hasOwn(fields, field) ? fields[field] : undefined;
+      if (check === undefined) return { path: ["txs", i], message: "a transaction has an unknown field" };
+      if (!check((tx as Readonly<Record<string, unknown>>)[field]))
+        return { path: ["txs", i, field], message: "a field of a transaction is invalid" };
+    }
+  }
+  return undefined;
+}
+
+const requiredFields = ["number", "stamp", "hlc", "schema", "ops"] as const;
+
+const fields: Readonly<Record<string, (value: unknown) => boolean>> = {
+  number: (value) => isWhole(value) && value >= 1,
+  from: (value) => isWhole(value) && value >= 1,
+  stamp: (value) => isWhole(value) && value >= 0 && value <= maxStamp,
+  hlc: (value) => isWhole(value) && value >= 0,
+  schema: isHashText,
+  ops: isOperations,
+};
+
+function isWhole(value: unknown): value is number {
+  return Number.isSafeInteger(value);
+}
+
 /** Whether it is a list of operations, each a tuple of a shape's index, a key, values, seen values and maybe a row. */
-export function isOperations(list: unknown): list is readonly Operation[] {
+function isOperations(list: unknown): list is readonly Operation[] {
   if (!Array.isArray(list) || list.length > bounds.operations) return false;
   for (let i = 0; i < list.length; i++) if (!isOperation(list[i])) return false;
   return true;

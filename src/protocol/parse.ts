@@ -31,9 +31,9 @@ import {
   tokenSchema,
   txRefSchema,
 } from "./message-parts.ts";
-import { isOperations, operationFault } from "./parse-operations.ts";
+import { isShortList, operationFault, transactionFault } from "./parse-operations.ts";
 import type { Page, PullAnswer, PullRequest, RoundState } from "./pull.ts";
-import type { Operation, PushAnswer, PushRequest } from "./push.ts";
+import type { PushAnswer, PushRequest, PushTransaction } from "./push.ts";
 
 export { parseCursor } from "./ids.ts";
 
@@ -97,22 +97,12 @@ const pushRequest = z
         z.strictObject({ table: nameSchema, kind: z.enum(["insert", "update", "delete"]), columns: columnsSchema }),
       )
       .check(z.maxLength(bounds.shapes)),
-    txs: z
-      .array(
-        z.strictObject({
-          number: z.int().check(z.minimum(1)),
-          from: z.exactOptional(z.int().check(z.minimum(1))),
-          stamp: stampSchema,
-          hlc: countSchema,
-          schema: hashTextSchema,
-          ops: z.custom<readonly Operation[]>(isOperations),
-        }),
-      )
-      .check(z.maxLength(bounds.transactions)),
+    txs: z.custom<readonly PushTransaction[]>(isShortList),
     format: z.exactOptional(z.literal("json")),
   })
   .check((context) => {
-    const fault = operationFault(context.value);
+    const { txs } = context.value;
+    const fault = transactionFault(txs) ?? operationFault(context.value);
     if (fault !== undefined)
       context.issues.push({ code: "custom", message: fault.message, path: [...fault.path], input: undefined });
   }) satisfies z.ZodMiniType<PushRequest>;
@@ -120,7 +110,7 @@ const pushRequest = z
 const handshakeAnswer = z.object({
   epoch: epochSchema,
   protocol: countSchema,
-  tables: knownTablesSchema,
+  tables: z.exactOptional(knownTablesSchema),
   outdated: z.exactOptional(knownTablesSchema),
   declaration: tokenSchema,
   limits: z.object({ maxRequestBytes: countSchema, maxPushTransactions: countSchema, maxPageRows: countSchema }),
@@ -134,7 +124,7 @@ const pageShape = {
   to: z.exactOptional(cursorSchema),
   // Stored and sent back unread, so it keeps what a newer server put there.
   round: z.exactOptional(z.looseObject(roundShape)),
-  scopes: scopesSchema,
+  scopes: z.exactOptional(scopesSchema),
   schema: hashTextSchema,
   shared: z.exactOptional(hashTextSchema),
   lastTx: z.exactOptional(txRefSchema),

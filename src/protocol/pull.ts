@@ -80,8 +80,11 @@ export interface Page {
   /** The cursor after it; in the last page of a round only. */
   readonly to?: Cursor;
   readonly round?: RoundState;
-  /** The target: what the device holds once the round is applied, sorted. In every page. */
-  readonly scopes: readonly string[];
+  /**
+   * The target: what the device holds once the round is applied, sorted. Absent where that is what it holds already, by the
+   * hash in its request (rule U4).
+   */
+  readonly scopes?: readonly string[];
   /** The schema hash it was computed for. */
   readonly schema: string;
   /**

@@ -212,7 +212,11 @@ function* settleUnique(
   const holder = yield* findHolder(
     net.table,
     net.key,
-    (column) => execution.writtenValue(column) ?? own?.values[column.index] ?? null,
+    // A written NULL is in nobody's way, whatever was there before.
+    (column) => {
+      const written = execution.writtenValue(column);
+      return written === undefined ? (own?.values[column.index] ?? null) : written;
+    },
   );
   if (holder === undefined) return undefined;
   const row = [...(yield* readLiveRows([{ table: net.table, key: holder.key }])).values()][0];

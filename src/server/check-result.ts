@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { SyncTable } from "../plugin/table.ts";
 import type { ConflictReport } from "../protocol/outcome.ts";
 import { toAppRow } from "./column-values.ts";
 import type { Followers } from "./follow.ts";
@@ -87,7 +88,7 @@ function findRowFault(
   if (plan?.kind === "keep" || (before === undefined && after === undefined)) return undefined;
   return (
     findMoveFault(net.table, before?.scopes ?? [], after?.scopes, executed.rights.write) ??
-    findCheckFault(executed, net, before, after)
+    findCheckFault(net.table, before, after, executed.onError)
   );
 }
 
@@ -97,13 +98,12 @@ function isNothing(net: Net): boolean {
 }
 
 /** The app's own `check`, which runs on the device too. */
-function findCheckFault(
-  executed: Executed,
-  net: Net,
+export function findCheckFault(
+  { check, columns, key }: SyncTable,
   before: LiveRow | undefined,
   after: LiveRow | undefined,
+  onError: (error: unknown) => void,
 ): Refusal | undefined {
-  const { check, columns, key } = net.table;
   if (check === undefined) return undefined;
   try {
     // The type is a promise of the app's, which JavaScript does not keep.
@@ -116,7 +116,7 @@ function findCheckFault(
     if (said instanceof Promise) void said.catch(() => undefined);
     throw new TypeError(`The \`check\` of table \`${key}\` must return a text or undefined, and at once.`);
   } catch (error) {
-    executed.onError(error);
+    onError(error);
     return { code: "INVALID_VALUE", message: `The \`check\` of table \`${key}\` failed.` };
   }
 }

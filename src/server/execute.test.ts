@@ -1,10 +1,10 @@
-import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { integer, sqliteTable, text, unique } from "drizzle-orm/sqlite-core";
 import { describe, expect, test } from "vitest";
 import { defineSync } from "../plugin/define-sync.ts";
-import { clientWins } from "../protocol/conflict.ts";
+import { clientWins, composite, serverWins } from "../protocol/conflict.ts";
 import { makeDeviceId } from "../protocol/ids.ts";
 import { HandDevice, type HandOperation } from "../testing/hand-device.ts";
-import { newTodo, one, openPair } from "../testing/server-fixture.ts";
+import { newTodo, one, openPair, someRows } from "../testing/server-fixture.ts";
 import { openSmallServer } from "../testing/small-server.ts";
 import { bindAssign } from "./assign.ts";
 
@@ -117,6 +117,76 @@ describe("what a new row gets from the server", () => {
     ]);
   });
 
+  test("V3: what `assign` gives is not replaced by the app's default, where the device wrote nothing", async () => {
+    await using server = await openNotes();
+    const { device } = server;
+    const assign = bindAssign(server.database, { notes: () => ({ code: "given" }) }, { ctx: {}, subject: "ann" });
+    Object.assign(device, { caller: { ...device.caller, assign } });
+    await device.sync(device.tx(insert("n1", { title: "T", kind: "k" })));
+    expect(server.all("SELECT code, touched FROM notes")).toEqual([["given", "touched"]]);
+  });
+
+  test("V3: a default of the key is not asked for: the device's key is the row's", async () => {
+    let made = 0;
+    const keyed = sqliteTable("keyed", {
+      id: text("id")
+        .primaryKey()
+        .$defaultFn(() => `key${++made}`),
+      title: text("title"),
+      code: text("code").$defaultFn(() => "made"),
+    });
+    await using server = await openSmallServer({
+      schema: { keyed },
+      sync: defineSync({ keyed }, { keyed: { scope: "everyone" } }),
+      sql: ["CREATE TABLE keyed (id TEXT PRIMARY KEY NOT NULL, title TEXT, code TEXT)"],
+    });
+    const { device } = server;
+    const shape = { table: "keyed", kind: "insert" as const, columns: ["title"] };
+    await device.sync(device.tx({ shape, key: ["own"], values: ["T"], before: [] }));
+    expect(server.all("SELECT * FROM keyed")).toEqual([["own", "T", "made"]]);
+    expect(made).toBe(0);
+  });
+
+  test("V3: a device whose every column is written waits as well, where a new row needs one that it does not know", async () => {
+    const plain = sqliteTable("plain", {
+      id: text("id").primaryKey(),
+      title: text("title"),
+      kind: text("kind").notNull(),
+    });
+    await using server = await openSmallServer({
+      schema: { plain },
+      sync: defineSync({ plain }, { plain: { scope: "everyone" } }),
+      sql: ["CREATE TABLE plain (id TEXT PRIMARY KEY NOT NULL, title TEXT, kind TEXT NOT NULL)"],
+    });
+    const { service, database, device } = server;
+    const old = new HandDevice(service, device.caller, { plain: ["id", "title"] }, database, makeDeviceId());
+    await old.handshake();
+    await expect(old.push(old.tx(old.insert("plain", "p1", { title: "T" })))).rejects.toMatchObject({
+      code: "SCHEMA_MISMATCH",
+      details: { tooOld: "device", table: "plain", column: "kind" },
+    });
+    // No outcome: it is tried again when the app is newer.
+    expect((await device.ask()).kind === "page" && device.outcomes).toEqual([]);
+  });
+
+  test("P10: `assign` is asked once about a row, however often its transaction is tried", async () => {
+    const { server, device } = await openPair({
+      sql: [
+        ...someRows,
+        "CREATE TRIGGER app AFTER INSERT ON todos BEGIN UPDATE lists SET name = NEW.title WHERE id = NEW.list_id; END",
+      ],
+    });
+    await using _ = server;
+    let asked = 0;
+    const todos = () => ({ createdBy: `asked ${++asked}` });
+    const assign = bindAssign(server.database, { todos }, { ctx: {}, subject: "ann" });
+    Object.assign(device, { caller: server.caller("ann", assign === undefined ? {} : { assign }) });
+    // What the trigger does takes it out of the batch, and it is applied by itself.
+    expect(await device.sync(device.tx(device.insert("todos", "n1", newTodo)))).toEqual([]);
+    expect(asked).toBe(1);
+    expect(device.row("todos", "n1")).toMatchObject({ createdBy: "asked 1" });
+  });
+
   test("V3: a device that does not know a column which a new row must have waits, and nothing is written", async () => {
     await using server = await openNotes();
     const { service, database, device } = server;
@@ -157,5 +227,75 @@ describe("what a new row gets from the server", () => {
       { id: "n1", title: "New", createdBy: "forged" },
     ]);
     expect(await one(server, `SELECT group_concat(created_by) FROM todos`)).toBe("assigned,assigned");
+  });
+});
+
+describe("rows that a transaction touches more than once", () => {
+  test("P2: what was settled for one is executed once", async () => {
+    const { server, device } = await openPair({ conflict: clientWins() });
+    await using _ = server;
+    const row = device.row("todos", "t1") ?? {};
+    await server.run(`DELETE FROM todos WHERE id = 't1'`);
+    const outcomes = await device.sync(
+      device.tx(
+        device.update("todos", "t1", { title: ["One", "mine"] }, row),
+        device.update("todos", "t1", { notes: ["n1", "too"] }, { ...row, title: "mine" }),
+      ),
+    );
+    expect(outcomes).toMatchObject([{ status: "merged" }]);
+    expect(device.row("todos", "t1")).toMatchObject({ title: "mine", notes: "too" });
+  });
+
+  test("P2: a unique value that moves away and comes back makes room in between", async () => {
+    const { server, device } = await openPair({ sql: [...someRows, `UPDATE todos SET slug = id`] });
+    await using _ = server;
+    const slug = (id: string, seen: string, written: string) => device.update("todos", id, { slug: [seen, written] });
+    const outcomes = await device.sync(
+      device.tx(slug("t1", "t1", "away"), slug("t2", "t2", "t1"), slug("t2", "t1", "new"), slug("t1", "away", "t1")),
+    );
+    expect(outcomes).toEqual([]);
+    expect([device.row("todos", "t1"), device.row("todos", "t2")]).toMatchObject([{ slug: "t1" }, { slug: "new" }]);
+  });
+});
+
+describe("P4: a unique value of several columns", () => {
+  const seats = sqliteTable(
+    "seats",
+    {
+      id: text("id").primaryKey(),
+      line: integer("line"),
+      place: integer("place"),
+      code: text("code"),
+      kind: text("kind"),
+    },
+    (table) => [unique().on(table.line, table.place), unique().on(table.code, table.kind)],
+  );
+  const openSeats = () =>
+    openSmallServer({
+      schema: { seats },
+      sync: defineSync({ seats }, { seats: { scope: "everyone", conflict: composite({ unique: serverWins() }) } }),
+      sql: [
+        "CREATE TABLE seats (id TEXT PRIMARY KEY NOT NULL, line INTEGER, place INTEGER, code TEXT, kind TEXT, UNIQUE (line, place), UNIQUE (code, kind))",
+        "INSERT INTO seats VALUES ('a', 1, 1, 'A', 'k'), ('b', 1, 2, 'B', 'k'), ('c', 2, 2, 'C', 'k')",
+      ],
+    });
+
+  test("of which an update writes a part is compared as a whole", async () => {
+    await using server = await openSeats();
+    const { device } = server;
+    const outcomes = await device.sync(device.tx(device.update("seats", "b", { place: [2, 1] })));
+    expect(outcomes).toMatchObject([
+      { status: "merged", conflicts: [{ kind: "unique", winner: "server", server: { id: "a" } }] },
+    ]);
+    expect(server.all("SELECT place FROM seats ORDER BY id")).toEqual([[1], [2], [2]]);
+  });
+
+  test("of which an update makes a part NULL is in nobody's way", async () => {
+    await using server = await openSeats();
+    const { device } = server;
+    const changes = { line: [1, 2], place: [2, null], code: ["B", "A"] } as const;
+    expect(await device.sync(device.tx(device.update("seats", "b", changes)))).toMatchObject([
+      { conflicts: [{ kind: "unique", columns: ["code", "kind"], server: { id: "a" } }] },
+    ]);
   });
 });

@@ -47,7 +47,7 @@ export interface Execution {
   readonly operation: RowOperation | undefined;
   /** What the database said when it failed. */
   failure: unknown;
-  /** The value that the last statement tried to write. */
+  /** The value that the last statement tried to write; undefined for a column that it did not write. */
   writtenValue(column: SyncColumn): Value | undefined;
 }
 
@@ -62,21 +62,16 @@ export function createExecution(plan: ExecutionPlan): Execution {
     ({ columns, values } = row);
     return row;
   };
-  function* insert(
-    known: KnownTable,
-    key: Key,
-    row: Written,
-    before: LiveRow | undefined,
-  ): Core<ExecutionFault | undefined> {
+  function* insert(known: KnownTable, key: Key, complete: () => Written): Core<ExecutionFault | undefined> {
     let whole: Written;
     try {
-      whole = remember(completeRow(known, key, row, before, assign));
+      whole = remember(complete());
     } catch (error) {
       // A mistake of the program is one for every row: nothing is lost by waiting until it is mended.
       if (isSyncError(error, "INVALID_CONFIG")) throw error;
       // For this row alone it is the transaction's, and nothing behind it waits (promise 4).
       onError(error);
-      return { kind: "refused", refusal: notMade(known.table, current?.index) };
+      return { kind: "refused", refusal: notMade(known.table, (current as RowOperation).index) };
     }
     const lacking = findLackingColumn(known, whole.columns);
     if (lacking !== undefined) return { kind: "mismatch", error: deviceTooOld(known.table, lacking) };
@@ -91,7 +86,8 @@ export function createExecution(plan: ExecutionPlan): Execution {
     }
     const row = { columns: [...decided.values.keys()], values: [...decided.values.values()] };
     const before = live.get(net.row);
-    if (before === undefined) return yield* insert(net.known, net.key, row, undefined);
+    if (before === undefined)
+      return yield* insert(net.known, net.key, () => completeRow(net.known, net.key, row, undefined, assign));
     remember(row);
     yield* updateRow(net.table, net.key, row.columns, row.values);
     return undefined;
@@ -121,7 +117,7 @@ export function createExecution(plan: ExecutionPlan): Execution {
         } else if (net.kind === "delete" && before === undefined) {
           continue; // P4: nothing, and what the database takes for that row is another one, whose rights nobody looked at.
         } else if (operation.kind === "insert") {
-          fault = yield* insert(operation.known, operation.key, operation, before);
+          fault = yield* insert(operation.known, operation.key, () => completeOperation(operation, before, assign));
         } else if (operation.kind === "update") {
           const row = remember(withoutKept(operation, net, before));
           yield* updateRow(operation.table, operation.key, row.columns, row.values);
@@ -136,9 +132,35 @@ export function createExecution(plan: ExecutionPlan): Execution {
   };
 }
 
-interface Written {
+/** Columns, and their values in the same order. */
+export interface Written {
   readonly columns: readonly SyncColumn[];
   readonly values: readonly Value[];
+}
+
+/** What the app made of a new row, or what it threw: it is asked once, however often the operation is tried. */
+const completions = new WeakMap<RowOperation, { readonly row: Written } | { readonly error: unknown }>();
+
+/** The row that an operation inserts, completed; throws what the app's functions threw. */
+export function completeOperation(
+  operation: RowOperation,
+  before: LiveRow | undefined,
+  assign: Assign | undefined,
+): Written {
+  const { known, key, table } = operation;
+  if (before !== undefined || (assign === undefined && ownDefaults(table).length === 0))
+    return completeRow(known, key, operation, before, assign);
+  let completion = completions.get(operation);
+  if (completion === undefined) {
+    try {
+      completion = { row: completeRow(known, key, operation, before, assign) };
+    } catch (error) {
+      completion = { error };
+    }
+    completions.set(operation, completion);
+  }
+  if ("error" in completion) throw completion.error;
+  return completion.row;
 }
 
 /**
@@ -221,7 +243,8 @@ function stableColumns(table: SyncTable, values: ReadonlyMap<SyncColumn, Value>)
   return columns;
 }
 
-function findLackingColumn(known: KnownTable, columns: readonly SyncColumn[]): SyncColumn | undefined {
+/** A column that a new row must have and nobody gives a value. */
+export function findLackingColumn(known: KnownTable, columns: readonly SyncColumn[]): SyncColumn | undefined {
   if (
     known.others.length === columns.length &&
     known.others.length === known.table.columns.length - known.table.keyColumns.length
@@ -238,11 +261,11 @@ function findLackingColumn(known: KnownTable, columns: readonly SyncColumn[]): S
   );
 }
 
-function notMade(table: SyncTable, index: number | undefined): Refusal {
+function notMade(table: SyncTable, index: number): Refusal {
   return {
     code: "INVALID_VALUE",
     message: `The server could not complete a new row of table \`${table.key}\`.`,
-    ...(index === undefined ? {} : { index }),
+    index,
   };
 }
 

@@ -26,11 +26,14 @@ export const outcomeLimits = { bytes: 16 * 1024, pageBytes: 2 * 1024 * 1024 } as
  */
 export const checkLimits = { scopes: 1000, rows: 10_000 } as const;
 
-/** Consecutive transactions of a push that share one database transaction, and operations in it, at most. */
-export const groupLimits = { transactions: 100, operations: 2000 } as const;
+/**
+ * Consecutive transactions of a push that share one database transaction, and operations in it, at most: some ten milliseconds of
+ * work, during which nobody else writes. One that is applied by itself counts as several.
+ */
+export const groupLimits = { transactions: 500, operations: 2000, alone: 5 } as const;
 
 /** Entries of the log's tail that may stay unindexed, and how many are indexed in one transaction. */
-export const tailLimits = { entries: 4000, batch: 2000 } as const;
+export const tailLimits = { entries: 4000, batch: 8000 } as const;
 
 /**
  * Entries that one step of trimming removes: it holds the write lock for a few milliseconds. Between two steps the trimmer

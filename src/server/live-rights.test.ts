@@ -114,9 +114,27 @@ test("L3: a page is shared by the same scopes alone, not by others that have the
   expect((await bob).value?.frame).toMatchObject({ kind: "page", changes: [{ table: "todos" }] });
   await server.run(`INSERT INTO todos (id, list_id, title) VALUES ('t2', '${mine}', 'Open')`);
   const { frame } = (await ann).value ?? {};
-  expect(frame).toMatchObject({ kind: "page", scopes: [`list:${mine}`] });
+  expect(frame).toMatchObject({ kind: "page", changes: [{ table: "todos" }] });
   expect(JSON.stringify(frame)).toContain("Open");
   expect(JSON.stringify(frame)).not.toContain("Secret");
+});
+
+test("A1: a stream is not opened for a list of scopes that only has the hash of those held", async () => {
+  await using server = await openServer({ sql: [`INSERT INTO lists VALUES ('a57111d04b9aa102', 'Mine', NULL)`] });
+  server.grants.set("ann", { read: ["list:a57111d04b9aa102"], write: [] });
+  const device = server.device("ann");
+  await device.handshake();
+  await device.pull();
+  const open = (held: readonly string[]): AsyncIterator<{ readonly frame: LiveFrame }> =>
+    server.service.stream(device.caller, device.request({ held }), {
+      carries: "pages",
+      signal: new AbortController().signal,
+    });
+  expect((await open(["list:0d18e93cbc1f25d2"]).next()).value?.frame).toEqual(end);
+  const fitting = open(["list:a57111d04b9aa102"]).next();
+  await turn();
+  await server.run(`INSERT INTO todos (id, list_id, title) VALUES ('t1', 'a57111d04b9aa102', 'Open')`);
+  expect((await fitting).value?.frame).toMatchObject({ kind: "page" });
 });
 
 test("L2: a right that is changed for another with the same hash ends the stream", async () => {

@@ -7,6 +7,7 @@
 import type { Cursor } from "../protocol/ids.ts";
 import type { LiveEnd, LiveFrame } from "../protocol/live.ts";
 import type { PullRequest } from "../protocol/pull.ts";
+import { frameStream, type FrameStream } from "./frame-stream.ts";
 import type { StreamPlace } from "./live-pages.ts";
 import type { AskedRights } from "./scopes.ts";
 
@@ -32,7 +33,7 @@ export interface StreamOptions {
 export interface Stream extends StreamOptions {
   place: StreamPlace | undefined;
   /** Given to the reader when there is something; absent while it does not wait. */
-  deliver: ((result: IteratorResult<StreamedFrame, undefined>) => void) | undefined;
+  deliver: ((frame: StreamedFrame) => void) | undefined;
   fail: ((error: unknown) => void) | undefined;
   /** Whether the database may hold news. */
   isDirty: boolean;
@@ -75,68 +76,44 @@ export interface Reading {
   readonly isClosed: () => boolean;
 }
 
-type Result = IteratorResult<StreamedFrame, undefined>;
-const over: Result = { done: true, value: undefined };
-
-/**
- * The reader's side. Written by hand: a generator that waits cannot be told to stop before what it waits for has come.
- */
-export function createReader(stream: Stream, reading: Reading): AsyncIterableIterator<StreamedFrame> {
-  let isBegun = false;
-  const stop = (): void => {
-    const { deliver } = stream;
-    stream.signal.removeEventListener("abort", stop);
-    reading.leave(stream);
-    deliver?.(over);
-  };
-  const wait = (): Promise<Result> =>
-    new Promise((resolve, reject) => {
-      stream.deliver = resolve;
-      stream.fail = reject;
-      if (stream.isDirty || stream.isStale) reading.schedule();
-    });
-  const finish = (frame: StreamedFrame): Result => {
-    if (frame.frame.kind === "end") stop();
-    return { done: false, value: frame };
-  };
-  const step = async (): Promise<Result> => {
-    if (stream.signal.aborted) stop();
-    if (stream.isOver) return over;
-    if (reading.isClosed()) stream.ending = "shutdown";
-    if (stream.ending !== undefined) return finish({ frame: { kind: "end", reason: stream.ending } });
-    if (!isBegun) {
-      isBegun = true;
-      stream.signal.addEventListener("abort", stop, { once: true });
-      try {
-        const first = await reading.begin(stream);
-        if (first !== undefined) return finish(first);
-      } catch (error) {
-        stop();
-        throw error;
+/** The reader's side. */
+export function readStream(stream: Stream, reading: Reading): FrameStream<StreamedFrame> {
+  return frameStream((taker) => {
+    let isBegun = false;
+    let isOver = false;
+    const over = (error?: unknown): void => {
+      if (isOver) return;
+      isOver = true;
+      stream.signal.removeEventListener("abort", stop);
+      reading.leave(stream);
+      taker.over(error);
+    };
+    const stop = (): void => over();
+    const give = (frame: StreamedFrame): void => {
+      if (isOver) return;
+      const wantsMore = taker.take(frame);
+      if (frame.frame.kind === "end") over();
+      else if (wantsMore) ask();
+    };
+    const begin = async (): Promise<void> => {
+      const first = await reading.begin(stream);
+      if (first === undefined) ask();
+      else give(first);
+    };
+    const ask = (): void => {
+      if (stream.isOver || (!isBegun && stream.signal.aborted)) return over();
+      if (reading.isClosed()) stream.ending = "shutdown";
+      if (stream.ending !== undefined) return give({ frame: { kind: "end", reason: stream.ending } });
+      if (!isBegun) {
+        isBegun = true;
+        stream.signal.addEventListener("abort", stop, { once: true });
+        begin().catch(over);
+        return;
       }
-      return step();
-    }
-    const result = await wait();
-    return result.done === true ? result : finish(result.value);
-  };
-  // A reader that asks again before it was answered is answered in order.
-  let last: Promise<unknown> = Promise.resolve();
-  return {
-    next() {
-      const result = last.then(step, step);
-      last = result;
-      return result;
-    },
-    async return() {
-      stop();
-      return over;
-    },
-    async throw(error) {
-      stop();
-      throw error;
-    },
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-  };
+      stream.deliver = give;
+      stream.fail = over;
+      if (stream.isDirty || stream.isStale) reading.schedule();
+    };
+    return { ask, stop };
+  });
 }

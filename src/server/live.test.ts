@@ -85,6 +85,8 @@ describe.each(drivers)("live over %s", (driver) => {
       { table: "todos", kind: "update", columns: ["id", "title"], values: [["t1"], ["Uno"]] },
     ]);
     expect(first.from).toBe(device.cursor);
+    // U4: the device holds them.
+    expect(first).not.toHaveProperty("scopes");
     device.apply([first]);
     const second = live.next();
     await server.run(`DELETE FROM todos WHERE id = 't2'`);
@@ -244,6 +246,53 @@ describe("live", () => {
     expect([mine.lastTx?.number, theirs.lastTx?.number]).toEqual([1, 0]);
     forAnn.stop();
     forBob.stop();
+  });
+
+  test("L3: devices that wrote nothing share each page, whoever else is served between them", async () => {
+    const { server, device: writer } = await openPair();
+    await using _ = server;
+    const listeners = ["bob", "cid"].map((name) => {
+      server.grants.set(name, { read: ["list:a", "everyone"], write: [] });
+      return server.device(name);
+    }) as [HandDevice, HandDevice];
+    for (const each of listeners) {
+      await each.handshake();
+      await each.pull();
+    }
+    const streams = [listeners[0], writer, listeners[1]].map((each) => stream(each)) as [
+      OpenStream,
+      OpenStream,
+      OpenStream,
+    ];
+    for (let round = 1; round <= 3; round++) {
+      const waiting = streams.map((each) => each.next());
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await writer.push(writer.tx(writer.insert("todos", `n${round}`, todo)));
+      const [bob, mine, cid] = (await Promise.all(waiting)).map(page) as [Page, Page, Page];
+      expect(cid).toBe(bob);
+      expect(mine.changes).toBe(bob.changes);
+      expect([bob.lastTx?.number, mine.lastTx?.number]).toEqual([0, round]);
+      expect(mine.from).toBe(bob.from);
+    }
+    for (const each of streams) each.stop();
+  });
+
+  test("a device's own changes come back to it when the others have them", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    server.grants.set("bob", { read: ["list:a", "everyone"], write: [] });
+    const bob = server.device("bob");
+    await bob.handshake();
+    await bob.pull();
+    const order: string[] = [];
+    const [own, other] = [stream(device), stream(bob)];
+    const waiting = [own.next().then(() => order.push("own")), other.next().then(() => order.push("other"))];
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    await device.push(device.tx(device.insert("todos", "n1", todo)));
+    await Promise.all(waiting);
+    expect(order).toEqual(["other", "own"]);
+    own.stop();
+    other.stop();
   });
 
   test("a slow reader gets one page of everything, not one for each commit", async () => {

@@ -9,23 +9,25 @@
  * @module
  */
 
-import { type Core, transact } from "../plugin/core.ts";
+import type { Core } from "../plugin/core.ts";
 import { readMeta } from "../plugin/meta.ts";
 import { metaKeys } from "../plugin/names.ts";
-import { readHead } from "../plugin/oplog.ts";
+import { readHead, readHeadSeq } from "../plugin/oplog.ts";
+import { readAtHead } from "../plugin/read-at-head.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { hashScopes } from "../protocol/hash.ts";
 import { formatCursor, parseCursor, type Position } from "../protocol/ids.ts";
 import type { LiveEnd } from "../protocol/live.ts";
 import { readDevice, type SchemaCache } from "./devices.ts";
+import type { FrameStream } from "./frame-stream.ts";
 import { readNews, type StreamNews, type StreamPlace } from "./live-pages.ts";
-import { createReader, createStream, type Stream, type StreamedFrame, type StreamOptions } from "./live-stream.ts";
+import { createStream, readStream, type Stream, type StreamedFrame, type StreamOptions } from "./live-stream.ts";
 import { areStale, sameScopes, targetScopes } from "./scopes.ts";
 
 /** The streams of one database. */
 export interface LiveStreams {
   /** Opens a stream; it begins when it is first read. */
-  open(options: StreamOptions): AsyncIterableIterator<StreamedFrame>;
+  open(options: StreamOptions): FrameStream<StreamedFrame>;
   /** Looks for news: something was handled here that no commit tells of. */
   wake(): void;
   /** Ends all streams, and those opened later. */
@@ -42,6 +44,8 @@ export interface LiveOptions {
   /** How long a stream is silent, and how old rights may be. */
   readonly intervalMs: number;
   readonly now: () => number;
+  /** Told of each look at the database. */
+  readonly onLook?: () => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -56,7 +60,7 @@ const askedAtOnce = 16;
 
 /** Creates the streams of a database. Nothing is watched before one is open. */
 export function createLiveStreams(options: LiveOptions): LiveStreams {
-  const { database, schemas, scopesDependOn, intervalMs, now, onError } = options;
+  const { database, schemas, scopesDependOn, intervalMs, now, onLook, onError } = options;
   const streams = new Set<Stream>();
   let stopWatching: (() => void) | undefined;
   let isLooking = false;
@@ -104,7 +108,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     const lag = place === undefined ? 0 : place.scanned.seq - place.cursor.seq;
     const isLate = lag >= maxLag || (lag > 0 && Math.abs(time - stream.pagedAt) >= maxLagMs);
     if (place !== undefined && stream.carries === "pages" && isLate) {
-      stream.place = { ...place, wantsPage: true };
+      place.wantsPage = true;
       stream.isDirty = true;
     } else if (stream.deliver !== undefined && place !== undefined) {
       stream.sentAt = time;
@@ -138,21 +142,32 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
   };
 
   const look = async (): Promise<void> => {
-    const stale = [...streams].filter((stream) => stream.deliver !== undefined && stream.isStale);
+    const stale: Stream[] = [];
+    for (const stream of streams) if (stream.deliver !== undefined && stream.isStale) stale.push(stream);
     for (let i = 0; i < stale.length; i += askedAtOnce) await Promise.all(stale.slice(i, i + askedAtOnce).map(refresh));
     // Rights that became stale while others were asked for wait for the next look.
-    const ready = [...streams].filter(
-      (stream) => stream.deliver !== undefined && stream.isDirty && !stream.isStale && stream.place !== undefined,
-    );
+    const ready: Stream[] = [];
+    for (const stream of streams) {
+      if (stream.deliver === undefined || !stream.isDirty || stream.isStale || stream.place === undefined) continue;
+      stream.isDirty = false;
+      ready.push(stream);
+    }
     if (ready.length === 0) return;
-    for (const stream of ready) stream.isDirty = false;
-    const { fresh, news } = await transact(database.connection, "read", function* () {
+    onLook?.();
+    const { fresh, news } = await readAtHead(database.connection, function* () {
       const current = yield* withoutStale(ready);
       const places = current.map((stream) => stream.place as StreamPlace);
       return { fresh: current, news: yield* readNews(database, schemas, places) };
     });
     const time = now();
-    fresh.forEach((stream, i) => take(stream, news[i] as StreamNews, time));
+    const echoes: (() => void)[] = [];
+    fresh.forEach((stream, i) => {
+      const told = news[i] as StreamNews;
+      // Its own changes a device can wait for: the others hear of them first.
+      if (told.kind === "page" && told.isEcho) echoes.push(() => take(stream, told, time));
+      else take(stream, told, time);
+    });
+    for (const tell of echoes) tell();
   };
 
   /**
@@ -161,14 +176,16 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
    * was written after its reader lost the right to it.
    */
   function* withoutStale(ready: readonly Stream[]): Core<readonly Stream[]> {
-    const { seq: head } = yield* readHead();
-    // What holds since an earlier moment holds since a later one: most often there is one question for all.
-    for (const asOf of new Set(ready.map((stream) => stream.asOf ?? head).sort((a, b) => a - b))) {
-      if (!(yield* areStale(database, { asOf }, scopesDependOn))) break;
-      for (const stream of ready) if (stream.asOf === asOf) stream.isStale = true;
+    if (scopesDependOn.size > 0) {
+      const head = yield* readHeadSeq(database);
+      // What holds since an earlier moment holds since a later one: most often there is one question for all.
+      for (const asOf of new Set(ready.map((stream) => stream.asOf ?? head).sort((a, b) => a - b))) {
+        if (!(yield* areStale(database, { asOf }, scopesDependOn))) break;
+        for (const stream of ready) if (stream.asOf === asOf) stream.isStale = true;
+      }
+      for (const stream of ready) if (stream.asOf !== undefined && !stream.isStale) stream.asOf = head;
     }
     const fresh = ready.filter((stream) => !stream.isStale);
-    for (const stream of fresh) if (stream.asOf !== undefined) stream.asOf = head;
     if (fresh.length === ready.length) return ready;
     for (const stream of ready) if (stream.isStale) stream.isDirty = true;
     isWanted = true;
@@ -186,7 +203,8 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
       const { place } = stream;
       if (place === undefined || sameScopes(scopes, place.scopes)) return;
       if (stream.carries === "pages") return end(stream, "pull");
-      stream.place = { ...place, scopes, scopesText: hashScopes(scopes) };
+      place.scopes = scopes;
+      place.scopesText = hashScopes(scopes);
       hand(stream, { frame: { kind: "poke" }, cursor: formatCursor(place.cursor) });
     } catch (error) {
       fail(stream, error);
@@ -198,37 +216,34 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     if (place === undefined || stream.isOver) return;
     if (news.kind === "gap") {
       if (stream.carries === "pages") return end(stream, "pull");
-      stream.place = { ...place, cursor: news.head, scanned: news.head };
+      place.cursor = place.scanned = news.head;
       return hand(stream, { frame: { kind: "poke" }, cursor: formatCursor(news.head) });
     }
-    const { lastTx, ackedTx } = news;
+    place.lastTx = news.lastTx;
+    place.ackedTx = news.ackedTx;
     if (news.kind === "nothing") {
-      stream.place = { ...place, scanned: news.scanned, lastTx, ackedTx };
+      place.scanned = news.scanned;
       return;
     }
     // What a poke says is pulled, however many pages it takes.
     const hasMore = news.hasMore && stream.carries === "pages";
-    stream.place = {
-      ...place,
-      cursor: news.to,
-      scanned: news.to,
-      lastTx,
-      ackedTx,
-      told: news.told,
-      wantsPage: hasMore,
-      wantsOutcomes: hasMore,
-    };
+    place.cursor = place.scanned = news.to;
+    place.told = news.told;
+    place.wantsPage = place.wantsOutcomes = hasMore;
     stream.isDirty ||= hasMore;
     stream.sentAt = time;
     stream.pagedAt = time;
-    hand(stream, { frame: stream.carries === "pages" ? news.page : { kind: "poke" }, cursor: formatCursor(news.to) });
+    hand(
+      stream,
+      stream.carries === "pages" ? news.streamed : { frame: { kind: "poke" }, cursor: formatCursor(news.to) },
+    );
   };
 
   const hand = (stream: Stream, value: StreamedFrame): void => {
     const { deliver } = stream;
     stream.deliver = undefined;
     stream.fail = undefined;
-    deliver?.({ done: false, value });
+    deliver?.(value);
   };
 
   /** Ends a stream with a code, now or when its reader comes. */
@@ -242,7 +257,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
       return;
     }
     leave(stream);
-    deliver({ done: false, value: { frame: { kind: "end", reason } } });
+    deliver({ frame: { kind: "end", reason } });
   };
 
   const fail = (stream: Stream, error: unknown): void => {
@@ -274,7 +289,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
     const rights = await stream.askRights();
     stream.asOf = rights.asOf;
     const scopes = targetScopes(rights, stream.request.wanted);
-    const place = await transact(database.connection, "read", () => findPlace(stream, schemas, scopes));
+    const place = await readAtHead(database.connection, () => findPlace(stream, schemas, scopes));
     if (stream.isOver) return undefined;
     if (place.fits || stream.carries === "pokes") stream.place = place.place;
     stream.isDirty = true;
@@ -287,7 +302,7 @@ export function createLiveStreams(options: LiveOptions): LiveStreams {
   return {
     open(opened) {
       const stream = createStream(opened);
-      return createReader(stream, { begin, schedule, leave, isClosed: () => isClosed });
+      return readStream(stream, { begin, schedule, leave, isClosed: () => isClosed });
     },
     wake() {
       if (streams.size === 0) return;
@@ -319,7 +334,8 @@ function* findPlace(
   const at = cursor ?? head;
   const shared = (yield* schemas.read(schema))?.sharedHash;
   const scopesText = hashScopes(scopes);
-  const heldText = typeof request.held === "string" ? request.held : hashScopes(request.held);
+  const { held } = request;
+  const isHeld = typeof held === "string" ? held === scopesText : sameScopes([...held].sort(), scopes);
   // Something was handled since the device's last page, perhaps without leaving a trace in the log.
   const isBehind = lastTx.number > request.ackedTx;
   const place = {
@@ -342,7 +358,7 @@ function* findPlace(
     fits:
       cursor !== undefined &&
       isOurs &&
-      heldText === scopesText &&
+      isHeld &&
       // V2: what the base lacks of what is sent now is fetched in a round.
       (shared === request.baseSchema || schema === request.baseSchema) &&
       cursor.seq <= head.seq,

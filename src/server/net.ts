@@ -44,7 +44,7 @@ export function foldOperations(operations: readonly RowOperation[]): ReadonlyMap
   const nets = new Map<string, Net>();
   for (const operation of operations) {
     const net = nets.get(operation.row);
-    nets.set(operation.row, net === undefined ? start(operation) : add(net, operation));
+    nets.set(operation.row, net === undefined ? netOf(operation) : add(net, operation));
   }
   for (const [row, net] of nets)
     if (net.kind === "update" && !net.isReplaced && net.firstIndex < net.lastIndex) nets.set(row, withoutRestored(net));
@@ -72,7 +72,8 @@ function valueOf(net: Net, column: SyncColumn): Value {
 
 const empty: ReadonlyMap<SyncColumn, never> = new Map<SyncColumn, never>();
 
-function start(operation: RowOperation): Net {
+/** What one operation alone does to its row. */
+export function netOf(operation: RowOperation): Net {
   const { row, table, known, key, keyText, kind, index, seenRow } = operation;
   const isUpdate = kind === "update";
   return {

@@ -62,7 +62,7 @@ type Shape =
   | { readonly kind: "refused"; readonly refusal: Refusal }
   | { readonly kind: "mismatch"; readonly error: SyncError<"SCHEMA_MISMATCH"> };
 
-/** Takes the transactions of one request apart. Shapes are looked at once per schema. */
+/** Takes the transactions of one request apart, each once. Shapes are looked at once per schema. */
 export interface OperationReader {
   read(tx: PushTransaction, schema: KnownSchema): ReadTransaction;
 }
@@ -74,31 +74,40 @@ export function createOperationReader(
   announced?: KnownSchema,
 ): OperationReader {
   const resolved = new Map<string, (Shape | undefined)[]>();
+  const known = new Map<PushTransaction, ReadTransaction>();
+  const shapeOf = (at: number, schema: KnownSchema): Shape => {
+    const declared = shapes[at];
+    if (declared === undefined) throw invalid(`An operation names shape ${at}, which the request does not have.`);
+    let bySchema = resolved.get(schema.hash);
+    if (bySchema === undefined) resolved.set(schema.hash, (bySchema = []));
+    return (bySchema[at] ??= resolveShape(declared, schema, tableByKey, announced));
+  };
   return {
     read(tx, schema) {
-      let known = resolved.get(schema.hash);
-      if (known === undefined) resolved.set(schema.hash, (known = []));
-      const operations: RowOperation[] = [];
-      let refusal: Refusal | undefined;
-      for (let index = 0; index < tx.ops.length; index++) {
-        const operation = tx.ops[index] as Operation;
-        const at = operation[0];
-        const declared = shapes[at];
-        if (declared === undefined) throw invalid(`An operation names shape ${at}, which the request does not have.`);
-        const shape = (known[at] ??= resolveShape(declared, schema, tableByKey, announced));
-        if (shape.kind === "mismatch") return shape;
-        if (shape.kind === "refused") {
-          refusal ??= { ...shape.refusal, index };
-          continue;
-        }
-        const read = readOperation(operation, shape, index);
-        operations.push(read);
-        refusal ??= shape.refusal === undefined ? findOperationFault(read) : { ...shape.refusal, index };
-      }
-      // All of them are looked at, so that a mismatch behind a refused operation is seen, and every refused insert is known.
-      return refusal === undefined ? { kind: "operations", operations } : { kind: "refused", refusal, operations };
+      let read = known.get(tx);
+      if (read === undefined) known.set(tx, (read = readTransaction(tx, (at) => shapeOf(at, schema))));
+      return read;
     },
   };
+}
+
+function readTransaction(tx: PushTransaction, shapeOf: (at: number) => Shape): ReadTransaction {
+  const operations: RowOperation[] = [];
+  let refusal: Refusal | undefined;
+  for (let index = 0; index < tx.ops.length; index++) {
+    const operation = tx.ops[index] as Operation;
+    const shape = shapeOf(operation[0]);
+    if (shape.kind === "mismatch") return shape;
+    if (shape.kind === "refused") {
+      refusal ??= { ...shape.refusal, index };
+      continue;
+    }
+    const read = readOperation(operation, shape, index);
+    operations.push(read);
+    refusal ??= shape.refusal === undefined ? findOperationFault(read) : { ...shape.refusal, index };
+  }
+  // All of them are looked at, so that a mismatch behind a refused operation is seen, and every refused insert is known.
+  return refusal === undefined ? { kind: "operations", operations } : { kind: "refused", refusal, operations };
 }
 
 function resolveShape(

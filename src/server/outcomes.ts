@@ -7,6 +7,7 @@
  */
 
 import { all, type Core, each, first, run } from "../plugin/core.ts";
+import { LIMIT_SQL } from "../plugin/names.ts";
 import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import { decodeCbor, encodeCbor } from "../protocol/cbor.ts";
 import type { DeviceId, TxRef, Value } from "../protocol/ids.ts";
@@ -170,7 +171,7 @@ export function* dropOldNotes(seenBefore: number, maxRows: number): Core<boolean
   const [id = null] = device;
   yield* run(
     `DELETE FROM ${serverTables.notes} WHERE device_id = ? AND (tbl, row_key, col) IN (
-       SELECT tbl, row_key, col FROM ${serverTables.notes} WHERE device_id = ? LIMIT ?)`,
+       SELECT tbl, row_key, col FROM ${serverTables.notes} WHERE device_id = ? ${LIMIT_SQL})`,
     [id, id, maxRows],
   );
   return false;

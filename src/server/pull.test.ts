@@ -120,6 +120,22 @@ describe.each(drivers)("pull over %s", (driver) => {
     expect((await device.ask({ held: hashScopes(["list:zzz"]) })).kind).toBe("need-held");
   });
 
+  test("U4: an answer names the scopes only where they are not those of the request's hash", async () => {
+    await using server = await openServer({ driver, sql: [...rows, many(20)] });
+    const device = await openDevice(server);
+    const { held } = device;
+    expect(device.pages.map(({ scopes }) => scopes)).toEqual(device.pages.map(() => held));
+    await server.run(`UPDATE todos SET title = 'new'`);
+    expect((await device.pull({ limit: 5 })).length).toBeGreaterThan(2);
+    for (const page of device.pages) expect(page).not.toHaveProperty("scopes");
+    expect(device.held).toEqual(held);
+    expect(pageOf(await device.ask({ held })).scopes).toEqual(held);
+    server.grants.set("ann", { read: [...held, "list:b"], write: [] });
+    expect(await device.pull()).toContain("need-held");
+    for (const { scopes } of device.pages) expect(scopes).toEqual([...held, "list:b"].sort());
+    await expectBase(server, device);
+  });
+
   test("R1: a long first sync comes in pages, whose order and sum are those of one page", async () => {
     await using server = await openServer({ driver, sql: [...rows, many(40)] });
     server.grants.set("ann", { read: ["list:a", "list:b", "everyone"], write: [] });

@@ -70,7 +70,7 @@ export function* writeAcknowledgement(request: PullRequest, subject: string): Co
 export function* findCursorFault(cursor: Position): Core<ResetReason | undefined> {
   const horizon = yield* readHorizon();
   if (cursor.seq < horizon.seq) return "CURSOR_EXPIRED";
-  if (!(yield* vouches(cursor))) return "CURSOR_UNKNOWN";
+  if (!(yield* vouches(cursor, horizon))) return "CURSOR_UNKNOWN";
   // Entries from before a change of the declaration tell scopes by the old one, and some changes while triggers were
   // missing have none.
   const declaredSince = yield* readMeta(metaKeys.declaredSince);
@@ -142,8 +142,9 @@ function* readPage(
   const page = {
     kind: "page" as const,
     epoch,
-    ...(walk.isFresh || request.cursor === undefined ? {} : { from: request.cursor }),
-    scopes: walk.scopes,
+    ...(walk.isFresh || request.cursor === undefined
+      ? { scopes: walk.scopes }
+      : { from: request.cursor, ...(request.held === hashScopes(walk.scopes) ? {} : { scopes: walk.scopes }) }),
     schema: schema.hash,
     ...(schema.sharedHash === schema.hash ? {} : { shared: schema.sharedHash }),
     changes: changes.finish(),

@@ -48,7 +48,7 @@ export async function pushInGroups(
     try {
       result = await run(group, "together");
       at += result.next;
-      if (result.end === "done") continue;
+      if (result.end === "done" || result.end === "full") continue;
       if (result.end !== "alone") return result;
       end = at + 1;
     } catch (error) {

@@ -6,7 +6,7 @@
  */
 
 import { type Core, run } from "../plugin/core.ts";
-import { closeTransaction, readHead, tablesSince, vouches } from "../plugin/oplog.ts";
+import { closeTransaction, readHeadSeq, tablesSince, vouches } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncTable } from "../plugin/table.ts";
 import type { Resolver } from "../protocol/conflict.ts";
@@ -15,10 +15,13 @@ import { hlcBounded } from "../protocol/hlc.ts";
 import { type DeviceId, parseCursor, type TxRef } from "../protocol/ids.ts";
 import type { PushRequest, PushTransaction } from "../protocol/push.ts";
 import { type ApplyContext, applyTransaction, type Verdict } from "./apply.ts";
+import { applyBatch, type BatchContext } from "./apply-batch.ts";
+import type { BatchTransaction } from "./batch-draft.ts";
 import { appendMarker } from "./declaration.ts";
 import { type DeviceRecord, readDevice, type SchemaCache, writeLastTx } from "./devices.ts";
 import type { Assign } from "./execute.ts";
 import type { KnownSchema } from "./known-schema.ts";
+import { groupLimits } from "./limits.ts";
 import type { OperationReader, ReadTransaction, Refusal, RowOperation } from "./operations.ts";
 import { hasNotes, hasRejectedKeys } from "./outcomes.ts";
 import { createRecorder, type Recorder } from "./record.ts";
@@ -87,12 +90,13 @@ export function* preparePush(request: PushRequest, subject: string, schemas: Sch
 export type GroupMode = "together" | "alone" | "refuse";
 
 /**
- * How far a group came. `done`: all of it. `alone`: the transaction at `next` wants a database transaction of its own.
+ * How far a group came. `done`: all of it. `full`: what is left goes into a database transaction of its own, so that others have
+ * their turn. `alone`: the transaction at `next` wants one for itself.
  * `stale`: rights may have changed since they were asked for. `authorize`: the app must be asked about `ask` first. The
  * others end the push.
  */
 export interface GroupResult {
-  readonly end: "done" | "alone" | "gap" | "need" | "authorize" | "forked" | "mismatch" | "stale";
+  readonly end: "done" | "full" | "alone" | "gap" | "need" | "authorize" | "forked" | "mismatch" | "stale";
   readonly error?: SyncError<"SCHEMA_MISMATCH">;
   readonly ask?: Question;
   /** Index of the first transaction of the group that was not handled. */
@@ -156,9 +160,18 @@ export function* pushGroup(
     hasRejected: yield* hasRejectedKeys(deviceId),
   });
   let stop: GroupResult | undefined;
-  for (let i = 0; i < txs.length; i++) {
+  let window = txs.length;
+  let work = 0;
+  for (let i = 0; i < txs.length;) {
+    if (work >= groupLimits.transactions) {
+      stop = result("full", i);
+      break;
+    }
     const tx = txs[i] as PushTransaction;
-    if (tx.number <= lastTx.number) continue; // P3: it was handled.
+    if (tx.number <= lastTx.number) {
+      i++; // P3: it was handled.
+      continue;
+    }
     if ((tx.from ?? tx.number) > lastTx.number + 1) {
       stop = result("gap", i);
       break;
@@ -166,28 +179,39 @@ export function* pushGroup(
     // C5: what strangers left open is not this device's.
     if (schema === undefined) {
       yield* closeTransaction(database, context.nextHlc());
-      start = (yield* readHead()).seq;
+      start = yield* readHeadSeq(database);
     }
-    const handled = yield* handle(context, recorder, tx, mode);
-    if (handled !== undefined) {
-      stop = { ...result(handled.end, i), ...handled };
-      break;
+    let count = mode === "together" ? yield* handleTogether(context, recorder, txs.slice(i, i + window)) : 0;
+    // Where one needs a decision, the next ones often do: they are tried in growing numbers.
+    window = count < window ? 1 : window * 2;
+    if (count === 0) {
+      const left = yield* handle(context, recorder, tx, mode);
+      if (left !== undefined) {
+        stop = { ...result(left.end, i), ...left };
+        break;
+      }
+      count = 1;
+      work += groupLimits.alone;
+    } else {
+      work += count;
     }
-    lastTx = { number: tx.number, stamp: tx.stamp };
-    lastTime = hlcBounded(tx.hlc, context.now());
-    schema = tx.schema;
+    i += count;
+    const last = txs[i - 1] as PushTransaction;
+    lastTx = { number: last.number, stamp: last.stamp };
+    lastTime = hlcBounded(last.hlc, context.now());
+    schema = last.schema;
   }
   const end = stop ?? result("done", txs.length);
   if (schema === undefined) return end;
   yield* closeTransaction(database, lastTime);
-  const wrote = (yield* readHead()).seq > start;
+  const wrote = (yield* readHeadSeq(database)) > start;
   // Streams in other processes see that the head moved, also where everything was refused.
   if (!wrote) yield* appendMarker(context.nextHlc());
   // P10: in the same database transaction as the effects.
-  const head = yield* readHead();
-  yield* writeLastTx(deviceId, subject, { lastTx, lastSeq: head.seq, schema, nowMs: context.now() });
+  const head = yield* readHeadSeq(database);
+  yield* writeLastTx(deviceId, subject, { lastTx, lastSeq: head, schema, nowMs: context.now() });
   const tables = wrote ? yield* tablesSince(database, start, manyEntries) : undefined;
-  return { ...end, hasHandled: true, wrote, tables: tables ?? noTables, head: head.seq };
+  return { ...end, hasHandled: true, wrote, tables: tables ?? noTables, head };
 }
 
 /** Rule I4: another transaction was handled under a number that this message names. */
@@ -195,6 +219,35 @@ function isForked(request: PushRequest, device: DeviceRecord): boolean {
   const { number, stamp } = device.lastTx;
   const said = request.previous.number === number ? request.previous : request.txs.find((tx) => tx.number === number);
   return said !== undefined && said.stamp !== stamp;
+}
+
+/** Handles as many of the transactions as need no decision; answers how many. */
+function* handleTogether(context: PushContext, recorder: Recorder, txs: readonly PushTransaction[]): Core<number> {
+  // P8: each has to be compared with what was refused.
+  if (recorder.hasRejected) return 0;
+  const transactions: BatchTransaction[] = [];
+  for (const tx of txs) {
+    const read = context.reader.read(tx, context.schemas.get(tx.schema) as KnownSchema);
+    if (read.kind !== "operations" || context.refusals.has(tx.number)) break;
+    transactions.push({ number: tx.number, operations: read.operations });
+  }
+  const [first] = txs;
+  if (first === undefined || transactions.length === 0) return 0;
+  const { database, rights, assign } = context;
+  const timeOf = (number: number): number =>
+    hlcBounded((txs[number - first.number] as PushTransaction).hlc, context.now());
+  const batch: BatchContext = {
+    database,
+    writable: rights.write,
+    assign,
+    ...(database.tables.some(needsTimes) ? { timeOf } : {}),
+  };
+  const { count, notes } = yield* applyBatch(batch, transactions);
+  for (const tx of notes.length === 0 ? [] : txs.slice(0, count)) {
+    const own = notes.filter(({ number }) => number === tx.number).map(({ note }) => note);
+    yield* recorder.keep(tx, { kind: "applied", conflicts: [], notes: own, inserted: [] });
+  }
+  return count;
 }
 
 /** Handles one transaction; answers why it was left, with nothing of it in the database. */

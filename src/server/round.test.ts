@@ -194,6 +194,15 @@ describe("schemas", () => {
     expect([...device.base.keys()]).toEqual(["lists"]);
   });
 
+  test("V1: a device that knows nothing but what it is sent hears no tables", async () => {
+    await using server = await openServer({ sql: rows });
+    const known = await server.device("ann", { tables: old }).handshake();
+    expect(known).not.toHaveProperty("tables");
+    expect(known).not.toHaveProperty("outdated");
+    const more = await server.device("ann", { tables: { ...old, lists: ["id", "name", "color"] } }).handshake();
+    expect(more.tables).toEqual(old);
+  });
+
   test("V2: a column and a table that a device gains come with whole rows", async () => {
     await using server = await openServer({ sql: rows });
     server.grants.set("ann", { read: ["list:a"], write: [] });

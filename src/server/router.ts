@@ -26,7 +26,9 @@ import type { PullAnswer, PullRequest } from "../protocol/pull.ts";
 import type { PushAnswer, PushRequest } from "../protocol/push.ts";
 import { bindAssign } from "./assign.ts";
 import type { AuthorizeTransaction } from "./authorize.ts";
+import { mapFrames } from "./frame-stream.ts";
 import { type LiveInput, parseLiveInput, type ReadLiveInput } from "./live-input.ts";
+import type { StreamedFrame } from "./live-stream.ts";
 import { readRetention, type RetentionOptions } from "./retention.ts";
 import { type GrantedScopes, readRights } from "./scopes.ts";
 import { createServices, tableKeys } from "./services.ts";
@@ -236,31 +238,24 @@ export function createSyncRouter<TProcedure extends ProcedureLike, TDb extends o
           carries: input.frames ? ("pages" as const) : ("pokes" as const),
           signal: signal ?? new AbortController().signal,
         };
-        const frames = service.stream(caller, input.request, how);
-        return services.whileStreaming(service, {
-          async next(): Promise<IteratorResult<unknown, undefined>> {
-            try {
-              const result = await frames.next();
-              if (result.done === true) return { done: true, value: undefined };
-              const { frame, cursor } = result.value;
-              if (input.frames) return { done: false, value: frame };
-              // A plain end would be the end for good: tRPC's client comes again only after an error.
-              if (frame.kind === "end")
-                throw new SyncError({ code: "UNAVAILABLE", message: "The server is shutting down." });
-              return { done: false, value: cursor === undefined ? frame : tracked(cursor, frame) };
-            } catch (error) {
-              throw toTrpcError(error);
-            }
-          },
-          async return(): Promise<IteratorResult<unknown, undefined>> {
-            await frames.return?.();
-            return { done: true, value: undefined };
-          },
-        });
+        const frames = services.whileStreaming(service, service.stream(caller, input.request, how));
+        return mapFrames<StreamedFrame, unknown>(frames, input.frames ? plain : poke, toTrpcError);
       }),
     ),
     stats: procedure.query(guarded<void, SyncStats>((_call, { service }) => service.stats())),
   };
+}
+
+/** Our HTTP handler has bytes to put it in. */
+function plain({ frame }: StreamedFrame): LiveFrame {
+  return frame;
+}
+
+/** Over tRPC, with the id to resume at. */
+function poke({ frame, cursor }: StreamedFrame): unknown {
+  // A plain end would be the end for good: tRPC's client comes again only after an error.
+  if (frame.kind === "end") throw new SyncError({ code: "UNAVAILABLE", message: "The server is shutting down." });
+  return cursor === undefined ? frame : tracked(cursor, frame);
 }
 
 function reportToConsole(error: unknown): void {

@@ -6,7 +6,7 @@
  */
 
 import type { Core } from "../plugin/core.ts";
-import { readHead, tablesSince } from "../plugin/oplog.ts";
+import { readHeadSeq, tablesSince } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
 
@@ -30,8 +30,8 @@ export interface AskedRights extends Rights {
 }
 
 /** The head of the log, to be kept with the rights that are asked for next. */
-export function* readAsOf(): Core<number> {
-  return (yield* readHead()).seq;
+export function readAsOf(database: SyncDatabase): Core<number> {
+  return readHeadSeq(database);
 }
 
 /** Whether a commit since rights were asked for may have changed them. `dependsOn`: keys of the tables that decide them. */
@@ -41,7 +41,7 @@ export function* areStale(
   dependsOn: ReadonlySet<string>,
 ): Core<boolean> {
   if (rights.asOf === undefined || dependsOn.size === 0) return false;
-  if ((yield* readHead()).seq === rights.asOf) return false;
+  if ((yield* readHeadSeq(database)) === rights.asOf) return false;
   const tables = yield* tablesSince(database, rights.asOf, manyEntries);
   return tables === undefined || [...tables].some((table) => dependsOn.has(table));
 }

@@ -9,7 +9,8 @@ import { setImmediate } from "node:timers/promises";
 import { type Core, first, transact } from "../plugin/core.ts";
 import { readMeta } from "../plugin/meta.ts";
 import { metaKeys } from "../plugin/names.ts";
-import { indexTail, readHead, readHorizon, readHorizonAge } from "../plugin/oplog.ts";
+import { indexTail, readHead, readHeadSeq, readHorizon, readHorizonAge } from "../plugin/oplog.ts";
+import { readAtHead } from "../plugin/read-at-head.ts";
 import { serverTables } from "../plugin/sqlite/server-ddl.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
@@ -24,6 +25,7 @@ import { type Authorize, type AuthorizeTransaction, describeTransaction, withAut
 import { isRedeclared, writeDeclaration } from "./declaration.ts";
 import { createSchemaCache, registerDevice, writeSchema } from "./devices.ts";
 import type { Assign } from "./execute.ts";
+import { frameStream, type FrameStream, startFlow } from "./frame-stream.ts";
 import { matchSchema, outdatedTables, sharedTables } from "./known-schema.ts";
 import { defaultLimits, maxPageBytes, tailLimits } from "./limits.ts";
 import { createLiveStreams } from "./live.ts";
@@ -91,7 +93,7 @@ export interface SyncService {
     caller: SyncCaller,
     request: PullRequest,
     how: { readonly carries: "pages" | "pokes"; readonly signal: AbortSignal },
-  ): AsyncIterableIterator<StreamedFrame>;
+  ): FrameStream<StreamedFrame>;
   stats(): Promise<SyncStats>;
   /** Ends all streams with `shutdown`, and trimming after the step that is running. */
   close(): void;
@@ -106,15 +108,16 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
   const { connection } = database;
   const limits: Limits = { ...defaultLimits, ...options.limits };
   const schemas = createSchemaCache(database);
+  const retention = createRetention({ database, retention: readRetention(options.retention), onError });
   const live = createLiveStreams({
     database,
     schemas,
     scopesDependOn,
     intervalMs: heartbeatMs,
     now: database.now,
+    onLook: () => retention.noticed(),
     onError,
   });
-  const retention = createRetention({ database, retention: readRetention(options.retention), onError });
   let isCascading: boolean | undefined;
   let indexedUpTo = 0;
   let isIndexing = false;
@@ -148,7 +151,7 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
 
   const askRights = async (caller: SyncCaller): Promise<AskedRights> => {
     if (scopesDependOn.size === 0) return caller.scopes();
-    const asOf = await transact(connection, "read", readAsOf);
+    const asOf = await transact(connection, "read", () => readAsOf(database));
     return { ...(await caller.scopes()), asOf };
   };
   /** Runs with rights; again with fresh ones when a commit meanwhile may have changed them. */
@@ -206,7 +209,7 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
       return {
         epoch,
         protocol,
-        tables: shared,
+        ...(schema.sharedHash === hash ? {} : { tables: shared }),
         ...(outdated === undefined ? {} : { outdated }),
         declaration: database.declaration,
         limits,
@@ -222,12 +225,12 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
         function* compute(): Core<"stale" | { readonly result: PullResult; readonly head: number }> {
           if (yield* areStale(database, rights, scopesDependOn)) return "stale";
           const result = yield* pull(database, schemas, { ...query, epoch: yield* readEpoch() });
-          return { result, head: (yield* readHead()).seq };
+          return { result, head: yield* readHeadSeq(database) };
         }
-        let computed = await transact(connection, "read", compute);
+        let computed = await readAtHead(connection, compute);
         if (computed !== "stale" && computed.result.kind === "acknowledge") {
           await transact(connection, "write", () => writeAcknowledgement(request, caller.subject));
-          computed = await transact(connection, "read", compute);
+          computed = await readAtHead(connection, compute);
         }
         if (computed === "stale") return "stale";
         keepIndexed(computed.head);
@@ -311,25 +314,25 @@ export function createSyncService(options: SyncServiceOptions): SyncService {
         signal,
         limit,
       });
-      let isReady: Promise<void> | undefined;
-      return {
-        async next() {
-          await (isReady ??= ready());
-          retention.noticed();
-          return opened.next();
-        },
-        async return() {
-          return (await opened.return?.()) ?? { done: true, value: undefined };
-        },
-        [Symbol.asyncIterator]() {
-          return this;
-        },
-      };
+      return frameStream((taker) => {
+        const flow = opened[startFlow](taker);
+        let isReady = false;
+        return {
+          ask() {
+            if (isReady) return flow.ask();
+            ready().then(() => {
+              isReady = true;
+              flow.ask();
+            }, taker.over);
+          },
+          stop: flow.stop,
+        };
+      });
     },
 
     async stats() {
       await ready();
-      return transact(connection, "read", function* (): Core<SyncStats> {
+      return readAtHead(connection, function* (): Core<SyncStats> {
         const head = yield* readHead();
         const horizon = yield* readHorizon();
         const age = yield* readHorizonAge(database.now());

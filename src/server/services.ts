@@ -8,13 +8,14 @@
 import { getTableName, type Table } from "drizzle-orm";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import { SyncError } from "../protocol/errors.ts";
+import { frameStream, type FrameStream, startFlow } from "./frame-stream.ts";
 import type { SyncService } from "./service.ts";
 
 /** The services of one router. */
 export interface Services {
   of(database: SyncDatabase): SyncService;
   /** Counts a stream of a service as open from its first reading to its end, so that a shutdown finds it. */
-  whileStreaming<T>(service: SyncService, iterator: AsyncIterator<T, undefined>): AsyncIterableIterator<T>;
+  whileStreaming<TFrame>(service: SyncService, stream: FrameStream<TFrame>): FrameStream<TFrame>;
 }
 
 /** Creates the list of services. */
@@ -35,7 +36,7 @@ export function createServices(options: {
       if (service === undefined) services.set(database, (service = make(database)));
       return service;
     },
-    whileStreaming(service, iterator) {
+    whileStreaming(service, stream) {
       let isOpen = false;
       const enter = (): void => {
         if (isOpen) return;
@@ -50,26 +51,25 @@ export function createServices(options: {
         if (left > 0) streaming.set(service, left);
         else streaming.delete(service);
       };
-      return {
-        async next() {
-          enter();
-          try {
-            const result = await iterator.next();
-            if (result.done === true) leave();
-            return result;
-          } catch (error) {
+      return frameStream((taker) => {
+        const flow = stream[startFlow]({
+          take: taker.take,
+          over(error) {
             leave();
-            throw error;
-          }
-        },
-        async return() {
-          leave();
-          return (await iterator.return?.()) ?? { done: true, value: undefined };
-        },
-        [Symbol.asyncIterator]() {
-          return this;
-        },
-      };
+            taker.over(error);
+          },
+        });
+        return {
+          ask() {
+            enter();
+            flow.ask();
+          },
+          stop() {
+            leave();
+            flow.stop();
+          },
+        };
+      });
     },
   };
 }

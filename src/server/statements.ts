@@ -9,6 +9,12 @@ import { identifier } from "../plugin/sqlite/quote.ts";
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 
+/** A statement with its parameters. */
+export interface Statement {
+  readonly sql: string;
+  readonly params: readonly Value[];
+}
+
 /** Inserts a row. */
 export function* insertRow(
   table: SyncTable,
@@ -16,7 +22,7 @@ export function* insertRow(
   columns: readonly SyncColumn[],
   values: readonly Value[],
 ): Core<void> {
-  yield* run(insertSql(table, columns), [...key, ...values]);
+  yield* execute(insertStatement(table, key, columns, values));
 }
 
 /** Updates columns of a row, if it is there. */
@@ -26,12 +32,41 @@ export function* updateRow(
   columns: readonly SyncColumn[],
   values: readonly Value[],
 ): Core<void> {
-  if (columns.length > 0) yield* run(updateSql(table, columns), [...values, ...key, ...key]);
+  if (columns.length > 0) yield* execute(updateStatement(table, key, columns, values));
 }
 
 /** Deletes a row, if it is there. */
 export function* deleteRow(table: SyncTable, key: Key): Core<void> {
-  yield* run(deleteSql(table), [...key, ...key]);
+  yield* execute(deleteStatement(table, key));
+}
+
+function* execute({ sql, params }: Statement): Core<void> {
+  yield* run(sql, params);
+}
+
+/** What inserts a row. */
+export function insertStatement(
+  table: SyncTable,
+  key: Key,
+  columns: readonly SyncColumn[],
+  values: readonly Value[],
+): Statement {
+  return { sql: insertSql(table, columns), params: [...key, ...values] };
+}
+
+/** What updates columns of a row. */
+export function updateStatement(
+  table: SyncTable,
+  key: Key,
+  columns: readonly SyncColumn[],
+  values: readonly Value[],
+): Statement {
+  return { sql: updateSql(table, columns), params: [...values, ...key, ...key] };
+}
+
+/** What deletes a row. */
+export function deleteStatement(table: SyncTable, key: Key): Statement {
+  return { sql: deleteSql(table), params: [...key, ...key] };
 }
 
 /** Finds the key of another row that holds these values in some columns. */

@@ -7,6 +7,7 @@
  */
 
 import type { AsyncConnection, Rows } from "../../plugin/core.ts";
+import { transactAsync } from "../../plugin/sqlite/transactions.ts";
 import type { Gate } from "./gate.ts";
 import type { WorkerConnection } from "./sqlite/connection.ts";
 
@@ -27,22 +28,12 @@ export function createGatedConnection(connection: WorkerConnection, gate: Gate, 
     transaction: async (mode, body) => {
       const release = await gate.take();
       try {
-        if (mode === "apply") connection.script("PRAGMA foreign_keys = OFF");
-        try {
-          connection.run(mode === "read" ? "BEGIN" : "BEGIN IMMEDIATE", []);
-          try {
-            const result = await body(inside);
-            connection.run("COMMIT", []);
-            if (mode !== "read") onCommit();
-            return result;
-          } catch (error) {
-            if (connection.inTransaction) connection.run("ROLLBACK", []);
-            connection.dropWritten();
-            throw error;
-          }
-        } finally {
-          if (mode === "apply") connection.script("PRAGMA foreign_keys = ON");
-        }
+        const result = await transactAsync(connection.parts, mode, () => body(inside));
+        if (mode !== "read") onCommit();
+        return result;
+      } catch (error) {
+        connection.dropWritten();
+        throw error;
       } finally {
         release();
       }

@@ -54,7 +54,7 @@ describe.skipIf(isBrowserMissing())("sync in the browser", () => {
     app.db.insert(todos).values({ id: "s2", listId: "l", title: "Later" }).run();
     await shows(page, ["From the server", "local", "Later"]);
     await expect.poll(() => pending(page)).toBe(0);
-    expect(await status(page)).toBe("synced");
+    await expect.poll(() => status(page)).toBe("synced");
     // The worker asked the page for its token.
     expect([...app.tokens][0]).toMatch(/^ann\d/);
   });
@@ -122,7 +122,7 @@ describe.skipIf(isBrowserMissing())("sync in the browser", () => {
     await browser.context.setOffline(false);
     await expect.poll(() => app.db.select().from(todos).all().length, { timeout: 20_000 }).toBe(3);
     await expect.poll(() => status(other), { timeout: 10_000 }).toBe("synced");
-    expect(await pending(other)).toBe(0);
+    await expect.poll(() => pending(other)).toBe(0);
   });
 
   test("a refused write comes back as an outcome with both versions, in every tab, until it is settled", async () => {
@@ -147,7 +147,7 @@ describe.skipIf(isBrowserMissing())("sync in the browser", () => {
         conflicts: [{ table: "todos", winner: "server", client: { title: "mine" }, server: { title: "theirs" } }],
       },
     ]);
-    expect(await page.evaluate(() => (window as unknown as { told: unknown[] }).told)).toEqual(outcomes);
+    await expect.poll(() => page.evaluate(() => (window as unknown as { told: unknown[] }).told)).toEqual(outcomes);
     await page.evaluate((id) => window.t.client.outcomes.resolve(id, "discard"), outcomes[0]?.id ?? "");
     expect(await page.evaluate(() => window.t.client.outcomes.list())).toEqual([]);
   });

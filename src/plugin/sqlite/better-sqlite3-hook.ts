@@ -110,8 +110,11 @@ interface Capture {
   ready(): void;
   /** Takes note of what this connection has changed so far; inside or before a transaction, touching no page. */
   begin(): number;
-  /** The last thing in a transaction: checks the triggers and closes what was written since `begin`. Answers whether anything was. */
-  close(before: number): boolean;
+  /**
+   * The last thing in a transaction that may have written: checks the triggers and closes what is open. Answers whether anything
+   * was. With what `begin` said, it does nothing where nothing was written since: such a transaction stays a reader.
+   */
+  close(before?: number): boolean;
   /** The same in a transaction of its own. */
   closeApart(before: number): void;
   /** After the commit. */
@@ -157,12 +160,12 @@ function createCapture(
     if (raw.inTransaction) stepSync(connection, sync.installHere(role));
     else void sync.install(role);
   };
-  const close = (before: number): boolean => {
-    if (totalChanges() === before) return false;
+  const close = (before?: number): boolean => {
+    if (before !== undefined && totalChanges() === before) return false;
     // A transaction whose triggers were gone is found out before it commits.
     if (schemaVersion() !== sync.schemaVersion) install();
     const last = statement(`SELECT t FROM ${LOG} ORDER BY seq DESC LIMIT 1`).get();
-    if (last === undefined || last === MARKER) return true;
+    if (last === undefined || last === MARKER) return false;
     if (sync.role === "device") {
       stepSync(connection, closeDeviceTransaction(sync));
     } else {
@@ -298,13 +301,13 @@ const executions: { readonly [K in StatementKind]?: Execution } = {
   write(statement, method, args, raw, capture) {
     capture.ready();
     if (raw.inTransaction) return capture.mending(() => method.apply(statement, args));
-    const before = capture.begin();
     capture.control("BEGIN");
     let result: unknown;
-    let wrote: boolean;
+    let wrote = false;
     try {
       result = capture.mending(() => method.apply(statement, args));
-      wrote = capture.close(before);
+      // A statement that can write has taken the lock, whether it changed anything or not: the log itself tells what there is.
+      if (!statement.readonly) wrote = capture.close();
       capture.control("COMMIT");
     } catch (error) {
       if (raw.inTransaction) capture.control("ROLLBACK");

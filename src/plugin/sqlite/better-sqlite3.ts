@@ -7,7 +7,9 @@
 
 import type { Value } from "../../protocol/ids.ts";
 import type { Rows, SyncConnection, TransactionMode } from "../core.ts";
+import { createKeyTrials } from "./key-trials.ts";
 import { createRecent } from "./recent.ts";
+import { transactSync, type TransactionParts } from "./transactions.ts";
 
 /** A prepared statement of better-sqlite3, as far as it is used here. */
 export interface BetterStatement {
@@ -53,50 +55,58 @@ export function betterSqlite3Connection(database: BetterDatabase): SyncConnectio
     if (!/^\s*(create|drop|alter)\b/i.test(sql)) statements.set(sql, statement);
     return statement;
   };
+  const trials = createKeyTrials(() => prepare("SELECT total_changes()").all().flat()[0] as number);
+  const watched = <T>(work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      trials.failed(error);
+      throw error;
+    }
+  };
+  /** Executes a statement that is not asked for rows. */
+  const change = (statement: BetterStatement, params: readonly Value[]): number => {
+    const { changes } = statement.run(...params.map(bound));
+    trials.changed(changes);
+    return changes;
+  };
+  const parts: TransactionParts = {
+    execute: (sql) => void prepare(sql).run(),
+    isOpen: () => database.inTransaction,
+    enforcesKeys: () => prepare("PRAGMA foreign_keys").all().flat()[0] === 1,
+    enforceKeys: (on) => void database.exec(`PRAGMA foreign_keys = ${on ? "ON" : "OFF"}`),
+    trials,
+  };
   return {
     kind: "sync",
-    all(sql, params) {
-      const statement = prepare(sql);
-      if (!statement.reader) {
-        statement.run(...params.map(bound));
-        return [];
-      }
-      const values = params.map(bound);
-      // Reading integers as bigints costs; a statement that writes cannot be run twice to do it only where it matters.
-      if (!statement.readonly) return exactly(statement, values);
-      const rows = statement.all(...values) as Value[][];
-      return rows.some(hasUnsafeInteger) ? exactly(statement, values) : rows;
-    },
-    run(sql, params) {
-      const statement = prepare(sql);
-      if (!statement.reader) return statement.run(...params.map(bound)).changes;
-      return statement.all(...params.map(bound)).length;
-    },
-    each(sql, rows) {
-      const statement = prepare(sql);
-      let changes = 0;
-      for (const params of rows) changes += statement.run(...params.map(bound)).changes;
-      return changes;
-    },
+    all: (sql, params) =>
+      watched(() => {
+        const statement = prepare(sql);
+        if (!statement.reader) {
+          change(statement, params);
+          return [];
+        }
+        const values = params.map(bound);
+        // Reading integers as bigints costs; a statement that writes cannot be run twice to do it only where it matters.
+        if (!statement.readonly) return exactly(statement, values);
+        const rows = statement.all(...values) as Value[][];
+        return rows.some(hasUnsafeInteger) ? exactly(statement, values) : rows;
+      }),
+    run: (sql, params) =>
+      watched(() => {
+        const statement = prepare(sql);
+        return statement.reader ? statement.all(...params.map(bound)).length : change(statement, params);
+      }),
+    each: (sql, rows) =>
+      watched(() => {
+        const statement = prepare(sql);
+        let changes = 0;
+        for (const params of rows) changes += change(statement, params);
+        return changes;
+      }),
     transaction<T>(mode: TransactionMode, body: () => T): T {
       if (database.inTransaction) throw new BusyConnectionError();
-      const foreignKeys = mode === "apply" && prepare("PRAGMA foreign_keys").all().flat()[0] === 1;
-      // Inside a transaction the pragma does nothing (A4).
-      if (foreignKeys) database.exec("PRAGMA foreign_keys = OFF");
-      try {
-        prepare(mode === "read" ? "BEGIN" : "BEGIN IMMEDIATE").run();
-        try {
-          const result = body();
-          prepare("COMMIT").run();
-          return result;
-        } catch (error) {
-          // Some failures have rolled back by themselves.
-          if (database.inTransaction) prepare("ROLLBACK").run();
-          throw error;
-        }
-      } finally {
-        if (foreignKeys) database.exec("PRAGMA foreign_keys = ON");
-      }
+      return transactSync(parts, mode, body);
     },
   };
 }

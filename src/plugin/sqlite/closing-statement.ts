@@ -5,9 +5,8 @@
  * @module
  */
 
-import { hashSchema } from "../../protocol/hash.ts";
 import { hlcNow, hlcPerMilli } from "../../protocol/hlc.ts";
-import { knownTables } from "../known-tables.ts";
+import { knownHash } from "../known-tables.ts";
 import { LOG, MARKER, META, STAMP_SQL, metaKeys } from "../names.ts";
 import type { SyncDatabase } from "../sync-database.ts";
 
@@ -32,6 +31,6 @@ export function closingStatement(sync: SyncDatabase): {
     sql:
       `INSERT INTO ${LOG}(stamp, t, kind, mask, k0, c0) SELECT ${STAMP_SQL}, ${MARKER}, 0, max(? + ${clock}, coalesce(${last("mask + 1")}, 0)), ` +
       `coalesce(${last("k0")}, ${dropped}, 0) + 1, ? WHERE ${isOpen}`,
-    args: [now, hashSchema(knownTables(sync.tables))],
+    args: [now, knownHash(sync.tables)],
   };
 }

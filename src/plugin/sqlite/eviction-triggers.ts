@@ -5,7 +5,7 @@
  *
  * So a BEFORE trigger notes the rows that are in the way, and an AFTER trigger logs those that went. A statement that
  * was ignored, or turned into an update, leaves its notes behind; the next conflict on the table clears them. They
- * concern rows that are still there, and an AFTER DELETE trigger takes back the note of a row that goes in the ordinary way.
+ * concern rows that are still there: where a row goes in the ordinary way, its note is forgotten ({@link forgetNote}).
  *
  * Not covered: the foreign key of a row whose own update evicts the row that it references (SQLite then runs the key's
  * action and overwrites its result).
@@ -13,7 +13,7 @@
  * @module
  */
 
-import { EVICT, LOG, STAMP_SQL, kindNumbers } from "../names.ts";
+import { EVICT, LOG, kindNumbers } from "../names.ts";
 import type { LiveUnique } from "./live-table.ts";
 import { descendantsOf } from "./moved-triggers.ts";
 import { identifier } from "./quote.ts";
@@ -26,6 +26,7 @@ import {
   sameKey,
   scopesAfter,
   trigger,
+  updateOf,
   type Trigger,
   type TriggerTable,
 } from "./trigger-parts.ts";
@@ -35,26 +36,19 @@ export function evictionTriggers(table: TriggerTable): readonly Trigger[] {
   const { live, without } = table;
   const [key, ...others] = live.uniques;
   const uniques = without.has("evict-unique") ? [] : others;
-  // Where scopes cannot change and nobody inherits them, an overwritten row is as good as a new one on a server.
-  const withKey =
-    !without.has("evict-key") &&
-    (table.role === "device" || hasChangingScopes(live.table) || live.table.children.length > 0);
-  const onInsert = [...(withKey && key !== undefined ? [key] : []), ...uniques];
+  const onInsert = [...(isKeyNoted(table) && key !== undefined ? [key] : []), ...uniques];
   const onUpdate = without.has("evict-update") ? [] : [...(key === undefined ? [] : [key]), ...uniques];
   const gate = muteGate(table);
   const settling = and(`EXISTS (SELECT 1 FROM ${EVICT} WHERE t = ${table.number})`, gate);
-  const changed = [
+  const columns = [
     ...new Set(
       onUpdate.flatMap((unique) =>
         [...unique.terms, ...(unique.where === undefined ? [] : [unique.where])].flatMap((part) => part.columns),
       ),
     ),
   ];
-  // Named columns keep the triggers out of every other update; `SET rowid` names none, and generated ones cannot be named.
-  const onUpdateEvent =
-    live.isRowidKey || !changed.every((name) => live.stored.has(name))
-      ? "UPDATE"
-      : `UPDATE OF ${changed.map(identifier).join(", ")}`;
+  const changed = `(${columns.map((name) => differs(table, { name })).join(" OR ")})`;
+  const onUpdateEvent = updateOf(table, columns);
   const isOther = `NOT ${sameKey(table, "x", "OLD")}`;
   return [
     ...(onInsert.length === 0
@@ -75,29 +69,59 @@ export function evictionTriggers(table: TriggerTable): readonly Trigger[] {
             table,
             "bu",
             `BEFORE ${onUpdateEvent}`,
-            and(
-              gate,
-              `(${changed.map((name) => differs(table, { name })).join(" OR ")})`,
-              someInTheWay(table, onUpdate, isOther),
-            ),
+            and(changed, gate, someInTheWay(table, onUpdate, isOther)),
             note(table, onUpdate, isOther),
           ),
         ]),
-    ...(without.has("evict-purge")
+    ...(onInsert.length === 0 || overwrittenScopes(table) !== undefined
       ? []
-      : [
-          trigger(table, "p", "AFTER DELETE", settling, [
-            `DELETE FROM ${EVICT} WHERE t = ${table.number} AND ${noteIs(table, "OLD")}`,
-          ]),
-        ]),
-    ...(onInsert.length === 0 ? [] : [trigger(table, "ei", "AFTER INSERT", settling, settleInsert(table))]),
-    ...(onUpdate.length === 0 ? [] : [trigger(table, "eu", `AFTER ${onUpdateEvent}`, settling, settleUpdate(table))]),
+      : [trigger(table, "ei", "AFTER INSERT", settling, settleInsert(table))]),
+    ...(onUpdate.length === 0
+      ? []
+      : [trigger(table, "eu", `AFTER ${onUpdateEvent}`, and(changed, settling), settleUpdate(table))]),
   ];
+}
+
+/**
+ * The noted scopes of a row that `NEW` overwrites, on a server, where that is all there is to settle: no row with another key
+ * can be in the way, and nobody inherits. The note may stay: whatever happens to the row next renews it or takes it
+ * back.
+ */
+export function overwrittenScopes(table: TriggerTable): string | undefined {
+  const { live, number, role } = table;
+  const [key, ...others] = live.uniques;
+  const isAll =
+    role === "server" &&
+    isKeyNoted(table) &&
+    others.length === 0 &&
+    live.table.children.length === 0 &&
+    key?.terms.every(({ collation }) => collation === "BINARY") === true;
+  return isAll ? `(SELECT s FROM ${EVICT} WHERE t = ${number} AND ${noteIs(table, "NEW")})` : undefined;
+}
+
+// Where scopes cannot change and nobody inherits them, an overwritten row is as good as a new one on a server.
+function isKeyNoted({ live, role, without }: TriggerTable): boolean {
+  if (without.has("evict-key")) return false;
+  return role === "device" || hasChangingScopes(live.table) || live.table.children.length > 0;
+}
+
+/** Takes back the note of the row `OLD`, which is deleted in the ordinary way. */
+export function forgetNote(table: TriggerTable): readonly string[] {
+  return table.without.has("evict-purge")
+    ? []
+    : [`DELETE FROM ${EVICT} WHERE t = ${table.number} AND ${noteIs(table, "OLD")}`];
 }
 
 function someInTheWay(table: TriggerTable, uniques: readonly LiveUnique[], but: string): string {
   const name = identifier(table.live.table.name);
-  return `(${uniques.map((unique) => `EXISTS (SELECT 1 FROM ${name} AS x WHERE ${and(inTheWay(unique), but)})`).join(" OR ")})`;
+  const isThere = (unique: LiveUnique): string => {
+    const [term] = unique.terms;
+    // A search of the index and nothing else.
+    if (but === "" && unique.terms.length === 1 && unique.where === undefined && term?.column !== undefined)
+      return `${term.of("NEW")} COLLATE ${term.collation} IN (SELECT ${identifier(term.column)} FROM ${name})`;
+    return `EXISTS (SELECT 1 FROM ${name} AS x WHERE ${and(inTheWay(unique), but)})`;
+  };
+  return `(${uniques.map(isThere).join(" OR ")})`;
 }
 
 // Of a partial index, the row in the way is one that it holds; its condition also lets SQLite find the row by the index.
@@ -126,8 +150,8 @@ function note(table: TriggerTable, uniques: readonly LiveUnique[], but: string):
   return [
     ...(without.has("evict-fresh") ? [] : [`DELETE FROM ${EVICT} WHERE t = ${number}`]),
     ...uniques.map(
-      (unique) =>
-        `INSERT INTO ${EVICT}(${into}) SELECT ${from} FROM ${identifier(live.table.name)} AS x WHERE ${and(inTheWay(unique), but, `NOT ${isNoted}`)}`,
+      (unique, i) =>
+        `INSERT INTO ${EVICT}(${into}) SELECT ${from} FROM ${identifier(live.table.name)} AS x WHERE ${and(inTheWay(unique), but, i === 0 ? "" : `NOT ${isNoted}`)}`,
     ),
   ];
 }
@@ -150,23 +174,18 @@ function settleUpdate(table: TriggerTable): readonly string[] {
 
 function logEvicted(table: TriggerTable, went: string): readonly string[] {
   const { number, keyFields, rest, role } = table;
-  const image =
-    role === "device" ? rest.map((_, i) => [`o${i}`, `c${i}`] as const) : [["sb", "nullif(s, '')"] as const];
-  const into = ["stamp", "t", "kind", ...keyFields, ...image.map(([field]) => field)].join(", ");
-  const from = [
-    STAMP_SQL,
-    String(number),
-    String(kindNumbers.delete),
-    ...keyFields,
-    ...image.map(([, value]) => value),
-  ].join(", ");
+  const image = role === "device" ? rest.map((_, i) => [`o${i}`, `c${i}`] as const) : [["sb", "s"] as const];
+  const into = ["t", "kind", ...keyFields, ...image.map(([field]) => field)].join(", ");
+  const from = [String(number), String(kindNumbers.delete), ...keyFields, ...image.map(([, value]) => value)].join(
+    ", ",
+  );
   const deleted = `INSERT INTO ${LOG}(${into}) SELECT ${from} FROM ${EVICT} WHERE t = ${number} AND ${went}`;
   if (role === "device" || table.without.has("evict-children")) return [deleted];
   // Children that the eviction did not cascade to (no action, keys switched off) lost their parent's scopes with it.
   const moved = descendantsOf(table, `${EVICT}.k0`, EVICT).map(
     ({ number: child, keys, from: source }) =>
-      `INSERT INTO ${LOG}(stamp, t, kind, mask, ${keys.map((_, i) => `k${i}`).join(", ")}, sb) ` +
-      `SELECT ${STAMP_SQL}, ${child}, ${kindNumbers.moved}, 0, ${keys.join(", ")}, nullif(${EVICT}.s, '') FROM ${source} AND ${EVICT}.t = ${number} AND ${went}`,
+      `INSERT INTO ${LOG}(t, kind, mask, ${keys.map((_, i) => `k${i}`).join(", ")}, sb) ` +
+      `SELECT ${child}, ${kindNumbers.moved}, 0, ${keys.join(", ")}, ${EVICT}.s FROM ${source} AND ${EVICT}.t = ${number} AND ${went}`,
   );
   return [deleted, ...moved];
 }

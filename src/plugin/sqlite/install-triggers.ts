@@ -5,7 +5,7 @@
  */
 
 import type { LayoutRow } from "../layouts.ts";
-import { LOG, PREFIX, STAMP_SQL } from "../names.ts";
+import { LOG, PREFIX } from "../names.ts";
 import type { Role } from "../sync-database.ts";
 import type { SyncTable } from "../table.ts";
 import type { LiveTable } from "./live-table.ts";
@@ -110,15 +110,16 @@ function isSame(present: readonly SchemaObject[], wanted: readonly Trigger[]): b
   );
 }
 
-/** The layout that triggers write; it stands behind the stamp in each of their entries. */
+/** The layout that triggers write; it is the first value in each of their entries. */
 function layoutNumber(present: readonly SchemaObject[]): number | undefined {
-  const written = `VALUES (${STAMP_SQL}, `;
   for (const { sql } of present) {
-    const at = sql.indexOf(written);
-    if (at >= 0) return Number.parseInt(sql.slice(at + written.length), 10);
+    const [, number] = written.exec(sql) ?? [];
+    if (number !== undefined) return Number(number);
   }
   return undefined;
 }
+
+const written = new RegExp(`INTO ${LOG}\\(t, [^)]*\\) VALUES \\((\\d+), `);
 
 /** SQLite's names ignore the case of ASCII letters. */
 export function isSameName(left: string, right: string): boolean {

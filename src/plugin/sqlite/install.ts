@@ -19,7 +19,19 @@ import { SyncError } from "../../protocol/errors.ts";
 import { all, first, run, type Core } from "../core.ts";
 import { knownTables } from "../known-tables.ts";
 import { readLayout, type Layout, type LayoutRow } from "../layouts.ts";
-import { EVICT, LAYOUT, LOG, MARKER, META, MUTE, PREFIX, SCOPE_INDEX, STAMP_SQL, metaKeys } from "../names.ts";
+import {
+  EVICT,
+  FORMER_SCOPE_INDEX,
+  LAYOUT,
+  LOG,
+  MARKER,
+  META,
+  MUTE,
+  PREFIX,
+  SCOPE_INDEX,
+  STAMP_SQL,
+  metaKeys,
+} from "../names.ts";
 import { invalid } from "../invalid-config.ts";
 import { isIndexDeclared } from "../read-tables.ts";
 import type { InstallCause, Role } from "../sync-database.ts";
@@ -31,6 +43,7 @@ import { deviceStateDdl } from "./device-ddl.ts";
 import { identifier } from "./quote.ts";
 import type { Safeguards } from "./safeguards.ts";
 import { schemaWork } from "./schema-work.ts";
+import { scopeIndexDdl } from "./scope-index.ts";
 import { serverStateDdl } from "./server-ddl.ts";
 import type { TriggerContext } from "./trigger-parts.ts";
 
@@ -314,16 +327,13 @@ function* tableWork(
       LAYOUT,
       `CREATE TABLE ${LAYOUT}(t INTEGER PRIMARY KEY, name TEXT NOT NULL, keys INTEGER NOT NULL, columns TEXT NOT NULL)`,
     ],
-    ...(role === "server"
-      ? [
-          [
-            SCOPE_INDEX,
-            `CREATE TABLE ${SCOPE_INDEX}(scope TEXT, seq INTEGER, PRIMARY KEY(scope, seq)) WITHOUT ROWID`,
-          ] as const,
-        ]
-      : []),
+    ...(role === "server" ? [[SCOPE_INDEX, scopeIndexDdl] as const] : []),
   ] as const;
   for (const [name, ddl] of plain) if (!hasTable(name) || (becomesDevice && name === LAYOUT)) does(ddl);
+  // A log that was there before its index is indexed anew, from its beginning.
+  if (role === "server" && hasTable(LOG) && !hasTable(SCOPE_INDEX))
+    does(`DELETE FROM ${META} WHERE k = '${metaKeys.indexed}'`);
+  if (hasTable(FORMER_SCOPE_INDEX)) does(`DROP TABLE ${FORMER_SCOPE_INDEX}`);
   return work;
 }
 

@@ -18,7 +18,8 @@ import type { TxRef } from "../../protocol/ids.ts";
 import { all, first, run, type Core } from "../core.ts";
 import { readMeta, writeMeta } from "../meta.ts";
 import { LOG, MARKER, PREFIX, markerKinds, metaKeys } from "../names.ts";
-import { findMarkerAfter, readDropped, writeDropped, type DeviceTransaction } from "./device-log-reader.ts";
+import { findMarkerAfter, readDropped, writeDropped } from "./device-log-reader.ts";
+import type { DeviceTransaction } from "./read-transactions.ts";
 
 /** How a transaction left the queue, as far as the log knows. */
 export type KeptStatus = "merged" | "rejected" | undefined;
@@ -89,6 +90,7 @@ export function* takeBackTransactions(after: TxRef): Core<TakenBack> {
 /** A transaction in the log. */
 export interface LoggedTransaction {
   readonly markerSeq: number;
+  /** What it is sent with. */
   readonly stamp: number;
   readonly status: KeptStatus;
 }

@@ -82,7 +82,8 @@ async function perform<T>(
   body: (transaction: LibsqlTransaction) => Promise<T>,
 ): Promise<T> {
   try {
-    const foreignKeys = mode === "apply" && (await transaction.execute("PRAGMA foreign_keys")).rows[0]?.[0] === 1;
+    const isApplying = mode === "apply" || mode === "page";
+    const foreignKeys = isApplying && (await transaction.execute("PRAGMA foreign_keys")).rows[0]?.[0] === 1;
     // The pragma works outside a transaction only, and no other call would get this very connection again.
     if (foreignKeys) await transaction.executeMultiple("COMMIT; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE");
     let result: T;

@@ -48,6 +48,8 @@ export interface LiveTable {
   readonly isRowidKey: boolean;
   /** Names of all columns that are stored, which an `UPDATE OF` may name. */
   readonly stored: ReadonlySet<string>;
+  /** Names of the columns that turn every number into a text. */
+  readonly textColumns: ReadonlySet<string>;
   /** Names of columns that begin an index. */
   readonly indexedColumns: ReadonlySet<string>;
 }
@@ -101,6 +103,7 @@ export function* readLiveTable(table: SyncTable, role: Role): Core<LiveTable | u
     uniques: [keyUnique, ...uniques.filter((index) => !isKeyIndex(index))],
     isRowidKey,
     stored: new Set(present.keys()),
+    textColumns: new Set([...present].flatMap(([name, { type }]) => (hasTextAffinity(type) ? [name] : []))),
     indexedColumns: new Set([...indexes.map((index) => index.begins), ...(isRowidKey ? keyNames : [])]),
   };
 }
@@ -141,6 +144,11 @@ function* readIndexes(table: string, columns: readonly string[]): Core<readonly 
       where: partial === 1 ? read?.where : undefined,
     };
   });
+}
+
+// The words that SQLite goes by, in its order.
+function hasTextAffinity(type: string): boolean {
+  return !/int/i.test(type) && /char|clob|text/i.test(type);
 }
 
 function columnTerm(name: string, collation: string): LiveTerm {

@@ -11,13 +11,14 @@
  * @module
  */
 
-import { LOG, STAMP_SQL, kindNumbers } from "../names.ts";
+import { LOG, kindNumbers } from "../names.ts";
 import type { SyncTable } from "../table.ts";
 import { identifier } from "./quote.ts";
 import { scopeColumns } from "./scope-sql.ts";
 import {
   and,
   differs,
+  keyChange,
   keyColumns,
   muteGate,
   sameKey,
@@ -41,7 +42,7 @@ export function movedTriggers(table: TriggerTable): readonly Trigger[] {
   };
   const scoping = scopeColumns(live.table).filter((column) => !column.isKey && live.stored.has(column.name));
   const same = sameKey(table, "OLD", "NEW");
-  const onKey = live.isRowidKey ? "UPDATE" : `UPDATE OF ${identifier(key.name)}`;
+  const onKey = keyChange(table);
   return [
     ...(without.has("moved-insert")
       ? []
@@ -61,7 +62,7 @@ export function movedTriggers(table: TriggerTable): readonly Trigger[] {
             table,
             "mu",
             `AFTER UPDATE OF ${scoping.map((column) => identifier(column.name)).join(", ")}`,
-            and(gate, same, `(${scoping.map((column) => differs(table, column)).join(" OR ")})`, hasChildren("NEW")),
+            and(`(${scoping.map((column) => differs(table, column)).join(" OR ")})`, same, gate, hasChildren("NEW")),
             moved(table, "NEW", scopesBefore(table), scopesAfter(table)),
           ),
         ]),
@@ -72,7 +73,7 @@ export function movedTriggers(table: TriggerTable): readonly Trigger[] {
             table,
             "mb",
             `BEFORE ${onKey}`,
-            and(gate, `NOT ${same}`, hasChildren("OLD")),
+            and(`NOT ${same}`, gate, hasChildren("OLD")),
             moved(table, "OLD", scopesBefore(table), "NULL"),
           ),
         ]),
@@ -83,7 +84,7 @@ export function movedTriggers(table: TriggerTable): readonly Trigger[] {
             table,
             "ma",
             `AFTER ${onKey}`,
-            and(gate, `NOT ${same}`, hasChildren("NEW")),
+            and(`NOT ${same}`, gate, hasChildren("NEW")),
             moved(table, "NEW", "NULL", scopesAfter(table)),
           ),
         ]),
@@ -138,8 +139,8 @@ function moved(table: TriggerTable, row: string, before: string, after: string):
   const [key] = keyColumns(table);
   return descendantsOf(table, `${row}.${identifier(key?.name ?? "")}`).map(
     ({ number, keys, from }) =>
-      `INSERT INTO ${LOG}(stamp, t, kind, mask, ${keys.map((_, i) => `k${i}`).join(", ")}, sb, sa) ` +
-      `SELECT ${STAMP_SQL}, ${number}, ${kindNumbers.moved}, 0, ${keys.join(", ")}, ${before}, ${after} FROM ${from}`,
+      `INSERT INTO ${LOG}(t, kind, mask, ${keys.map((_, i) => `k${i}`).join(", ")}, sb, sa) ` +
+      `SELECT ${number}, ${kindNumbers.moved}, 0, ${keys.join(", ")}, ${before}, ${after} FROM ${from}`,
   );
 }
 

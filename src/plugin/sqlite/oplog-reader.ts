@@ -1,21 +1,30 @@
 /**
  * Reads and closes the server's log.
  *
- * Entries are found by scope in two ways. The writer only appends, so that capture stays cheap; whoever reads indexes the
- * tail in batches ({@link indexTail}), sorted, in short transactions. Up to the mark that it leaves, entries are sought
- * by scope; past it they are scanned.
+ * Entries are found by scope in two ways: sought in the index as far as it reaches (`scope-index.ts`), and scanned past it.
  *
  * @module
  */
 
-import type { Key, Position, Value } from "../../protocol/ids.ts";
-import { all, each, first, run, type Core, type Rows } from "../core.ts";
+import type { Key, Position } from "../../protocol/ids.ts";
+import { all, first, run, type Core, type Rows } from "../core.ts";
 import type { Layout } from "../layouts.ts";
-import { readMeta, writeMeta } from "../meta.ts";
-import { LOG, MARKER, SCOPE_INDEX, STAMP_SQL, kindNames, metaKeys, type EntryKind } from "../names.ts";
+import { readMeta } from "../meta.ts";
+import {
+  LIMIT_SQL,
+  LOG,
+  MARKER,
+  SAME_SCOPES,
+  STAMP_SQL,
+  kindNames,
+  kindNumbers,
+  metaKeys,
+  type EntryKind,
+} from "../names.ts";
 import { meetsScopes, splitScopes } from "../scope-text.ts";
 import type { SyncDatabase } from "../sync-database.ts";
 import type { SyncColumn, SyncTable } from "../table.ts";
+import { readIndexed, seekEntries } from "./scope-index.ts";
 
 /** One entry of the server's log. */
 export interface LogEntry {
@@ -45,10 +54,39 @@ export interface EntryRange {
 const none: readonly SyncColumn[] = [];
 const scanned = 2000;
 
-/** The position of the newest entry. */
+/**
+ * The position of the newest entry, to stand on. Throws where that entry has no stamp yet, which only a transaction that
+ * writes can give it: `readAtHead` sees to that. Whoever asks for the seq alone has {@link readHeadSeq}.
+ */
 export function* readHead(): Core<Position> {
   const row = yield* first(`SELECT seq, stamp FROM ${LOG} ORDER BY seq DESC LIMIT 1`);
-  return row === undefined ? yield* readHorizon() : { seq: Number(row[0]), stamp: Number(row[1]) };
+  if (row === undefined) return yield* readHorizon();
+  if (row[1] === null) throw new UnstampedHead();
+  return { seq: Number(row[0]), stamp: Number(row[1]) };
+}
+
+/** Whether {@link readHead} failed since the newest entry has no stamp. */
+export function isUnstampedHead(error: unknown): boolean {
+  return error instanceof UnstampedHead;
+}
+
+class UnstampedHead extends Error {
+  constructor() {
+    super("The newest entry of the log has no stamp yet.");
+    this.name = "UnstampedHead";
+  }
+}
+
+/** Gives the newest entry its stamp, unless it has one. In a write transaction. */
+export function* stampHead(): Core<void> {
+  const row = yield* first(`SELECT seq, stamp FROM ${LOG} ORDER BY seq DESC LIMIT 1`);
+  if (row !== undefined) yield* stampOf(Number(row[0]));
+}
+
+/** The stamp of an entry, given to it now if it has none. In a write transaction. */
+export function* stampOf(seq: number): Core<number> {
+  yield* run(`UPDATE ${LOG} SET stamp = ${STAMP_SQL} WHERE seq = ? AND stamp IS NULL`, [seq]);
+  return Number((yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [seq]))?.[0]);
 }
 
 /** The position below which the log has been trimmed. */
@@ -67,9 +105,12 @@ export function* readHorizonTime(): Core<number | undefined> {
   return typeof value === "string" ? (JSON.parse(value) as readonly number[])[2] : undefined;
 }
 
-/** Whether a position is one that this log had (rule I2): not below the horizon, and with the stamp that stands there. */
-export function* vouches(position: Position): Core<boolean> {
-  const horizon = yield* readHorizon();
+/**
+ * Whether a position is one that this log had (rule I2): not below the horizon, which may have been read already, and with the
+ * stamp that stands there.
+ */
+export function* vouches(position: Position, horizon?: Position): Core<boolean> {
+  horizon ??= yield* readHorizon();
   if (position.seq < horizon.seq) return false;
   if (position.seq === horizon.seq) return position.stamp === horizon.stamp;
   const row = yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [position.seq]);
@@ -86,19 +127,13 @@ export function* readEntries(
   if (scopes.size === 0) return { entries, reached: upTo };
   const fields = entryFields(sync);
   let position = range.after;
-  const mark = Math.min(Number((yield* readMeta(metaKeys.indexed)) ?? 0), upTo);
+  const mark = Math.min(yield* readIndexed(), upTo);
   // A few entries are scanned faster than many scopes are sought.
   if (mark - position > scopes.size * 4) {
-    const wanted = JSON.stringify([...scopes]);
     for (let stretch = Math.max(limit, scopes.size) * 4; position < mark;) {
       const end = Math.min(position + stretch, mark);
       const room = limit - entries.length;
-      const rows = yield* all(
-        `SELECT ${fields} FROM ${LOG} WHERE seq IN (
-           SELECT i.seq FROM json_each(?) AS s CROSS JOIN ${SCOPE_INDEX} AS i WHERE i.scope = s.value AND i.seq > ? AND i.seq <= ?
-         ) ORDER BY seq LIMIT ?`,
-        [wanted, position, end, room],
-      );
+      const rows = yield* seekEntries(fields, scopes, { after: position, upTo: end, limit: room });
       yield* append(sync, rows, undefined, entries);
       if (rows.length >= room) return { entries, reached: lastSeq(rows) };
       position = end;
@@ -106,7 +141,7 @@ export function* readEntries(
     }
   }
   while (position < upTo) {
-    const rows = yield* all(`SELECT ${fields} FROM ${LOG} WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?`, [
+    const rows = yield* all(`SELECT ${fields} FROM ${LOG} WHERE seq > ? AND seq <= ? ORDER BY seq ${LIMIT_SQL}`, [
       position,
       upTo,
       scanned,
@@ -140,8 +175,13 @@ export interface ChangedKey {
 /** Reads which rows entries after a seq speak of, as far as they have not been trimmed. For both roles. */
 export function* readChangedKeys(sync: SyncDatabase, after: number, limit: number): Core<readonly ChangedKey[]> {
   const changed: ChangedKey[] = [];
+  // Who overwrites a row changes it: on a server such an insert has scopes before it.
+  const kindOf =
+    sync.role === "server"
+      ? `CASE WHEN kind = ${kindNumbers.insert} AND sb IS NOT NULL THEN ${kindNumbers.update} ELSE kind END`
+      : "kind";
   const rows = yield* all(
-    `SELECT seq, t, kind, ${keyFields(sync)} FROM ${LOG} WHERE seq > ? AND t <> ${MARKER} ORDER BY seq LIMIT ?`,
+    `SELECT seq, t, ${kindOf}, ${keyFields(sync)} FROM ${LOG} WHERE seq > ? AND t <> ${MARKER} ORDER BY seq ${LIMIT_SQL}`,
     [after, limit],
   );
   for (const row of rows) {
@@ -158,7 +198,7 @@ export function* readChangedKeys(sync: SyncDatabase, after: number, limit: numbe
  * have been trimmed.
  */
 export function* tablesSince(sync: SyncDatabase, after: number, limit: number): Core<ReadonlySet<string> | undefined> {
-  const rows = yield* all(`SELECT seq, t FROM ${LOG} WHERE seq > ? ORDER BY seq LIMIT ?`, [after, limit]);
+  const rows = yield* all(`SELECT seq, t FROM ${LOG} WHERE seq > ? ORDER BY seq ${LIMIT_SQL}`, [after, limit]);
   if (rows.length >= limit || (yield* isTrimmed(after, rows))) return undefined;
   const keys = new Set<string>();
   for (const number of new Set(rows.map(([, t]) => Number(t)))) {
@@ -184,39 +224,6 @@ export function* closeTransaction(sync: SyncDatabase, hlc: number): Core<boolean
   if (last === undefined || last[0] === MARKER) return false;
   yield* run(`INSERT INTO ${LOG}(stamp, t, kind, mask) VALUES (${STAMP_SQL}, ${MARKER}, 0, ?)`, [hlc]);
   return true;
-}
-
-/** Indexes at most `maxRows` entries of the log's tail by scope; answers how many it covered. In a write transaction. */
-export function* indexTail(sync: SyncDatabase, maxRows: number): Core<number> {
-  void sync;
-  const mark = Number((yield* readMeta(metaKeys.indexed)) ?? 0);
-  const end = yield* first(
-    `SELECT max(seq), count(*) FROM (SELECT seq FROM ${LOG} WHERE seq > ? ORDER BY seq LIMIT ?)`,
-    [mark, maxRows],
-  );
-  if (end === undefined || end[0] === null) return 0;
-  const upTo = Number(end[0]);
-  // Sorted, so that pages fill up in order.
-  yield* run(
-    `INSERT OR IGNORE INTO ${SCOPE_INDEX}(scope, seq)
-       SELECT sb, seq FROM ${LOG} WHERE seq > ? AND seq <= ? AND sb IS NOT NULL AND instr(sb, char(10)) = 0
-       UNION SELECT sa, seq FROM ${LOG} WHERE seq > ? AND seq <= ? AND sa IS NOT NULL AND instr(sa, char(10)) = 0
-       ORDER BY 1, 2`,
-    // Numbered parameters are named ones to better-sqlite3.
-    [mark, upTo, mark, upTo],
-  );
-  const several = yield* all(
-    `SELECT seq, sb, sa FROM ${LOG} WHERE seq > ? AND seq <= ? AND (instr(sb, char(10)) OR instr(sa, char(10)))`,
-    [mark, upTo],
-  );
-  yield* each(
-    `INSERT OR IGNORE INTO ${SCOPE_INDEX}(scope, seq) VALUES (?, ?)`,
-    several.flatMap(([seq, before, after]) =>
-      [...new Set([...splitScopes(before), ...splitScopes(after)])].map((scope): Value[] => [scope, seq ?? null]),
-    ),
-  );
-  yield* writeMeta(metaKeys.indexed, upTo);
-  return Number(end[1]);
 }
 
 /** The layout that an entry names, also one that another process has added meanwhile. */
@@ -260,14 +267,15 @@ function* append(
     if (layout?.table === undefined || named === undefined) continue;
     // Such an update may have changed what it could not name: the row goes whole.
     const name = named === "update" && layout.isPartial ? "moved" : named;
+    const scopesAfter = splitScopes(after);
     entries.push({
       seq: Number(seq),
       table: layout.table,
       kind: name,
       key: row.slice(6, 6 + layout.keyLength),
       columns: name === "update" ? layout.changed(mask ?? null) : none,
-      before: splitScopes(before),
-      after: splitScopes(after),
+      before: before === SAME_SCOPES ? scopesAfter : splitScopes(before),
+      after: scopesAfter,
     });
     if (filter !== undefined && entries.length >= filter.limit) return Number(seq);
   }

@@ -7,6 +7,7 @@
 
 import type { Key, Value } from "../../protocol/ids.ts";
 import { all, type Core, type Rows } from "../core.ts";
+import { LIMIT_SQL } from "../names.ts";
 import { partsOf, splitScopes } from "../scope-text.ts";
 import type { SyncDatabase } from "../sync-database.ts";
 import type { ScopeRule, SyncColumn, SyncTable } from "../table.ts";
@@ -138,7 +139,7 @@ function* readRange(table: SyncTable, fields: string, { after, upTo, condition, 
     condition.sql,
   ];
   return yield* all(
-    `SELECT ${fields} FROM ${identifier(table.name)} AS x WHERE ${where.join(" AND ")} ORDER BY ${keys.join(", ")} LIMIT ?`,
+    `SELECT ${fields} FROM ${identifier(table.name)} AS x WHERE ${where.join(" AND ")} ORDER BY ${keys.join(", ")} ${LIMIT_SQL}`,
     [...(after ?? []), ...(upTo ?? []), ...condition.params, limit],
   );
 }

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { LOG, MUTE, PREFIX, STAMP_SQL, kindNumbers } from "../names.ts";
+import { LOG, MUTE, PREFIX, kindNumbers } from "../names.ts";
 import type { Role } from "../sync-database.ts";
 import type { SyncTable } from "../table.ts";
 import type { LiveColumn, LiveTable } from "./live-table.ts";
@@ -40,14 +40,16 @@ export interface TriggerTable {
   readonly rest: readonly LiveColumn[];
 }
 
-/** An `INSERT INTO` the log of one entry. */
+/**
+ * An `INSERT INTO` the log of one entry. It has no stamp: `random()` is a function call, which costs a statement journal (see
+ * `scope-sql.ts`), and few entries are ever stood on (see `readHead`).
+ */
 export function entry(
   table: TriggerTable,
   kind: keyof typeof kindNumbers,
   image: readonly (readonly [field: string, value: string])[],
 ): string {
   const all: readonly (readonly [string, string])[] = [
-    ["stamp", STAMP_SQL],
     ["t", String(table.number)],
     ["kind", String(kindNumbers[kind])],
     ...image,
@@ -71,9 +73,9 @@ export function trigger(
   };
 }
 
-/** The condition under which anything is captured; empty when left out. */
+/** The condition under which anything is captured; empty on a server, which never applies pages (C6), and when left out. */
 export function muteGate(table: TriggerTable): string {
-  return table.without.has("mute") ? "" : `NOT EXISTS (SELECT 1 FROM ${MUTE})`;
+  return table.role === "server" || table.without.has("mute") ? "" : `NOT EXISTS (SELECT 1 FROM ${MUTE})`;
 }
 
 /** Joins conditions, leaving out empty ones. */
@@ -99,6 +101,24 @@ export function differs(table: TriggerTable, column: LiveColumn): string {
   return `OLD.${name} IS NOT NEW.${name}${table.without.has("binary") ? "" : " COLLATE BINARY"}`;
 }
 
+/** The event of an update that may change the key, for a trigger before or after it. */
+export function keyChange(table: TriggerTable): string {
+  return updateOf(
+    table,
+    keyColumns(table).map((column) => column.name),
+  );
+}
+
+/**
+ * The event of an update that names one of these columns. `UPDATE OF` goes by the names that stand in a statement, and the row
+ * id has names of its own; a generated column cannot be named.
+ */
+export function updateOf({ live, without }: TriggerTable, columns: readonly string[]): string {
+  if (!columns.every((name) => live.stored.has(name))) return "UPDATE";
+  const aliases = live.isRowidKey && !without.has("rowid-move") ? ["rowid", "oid", "_rowid_"] : [];
+  return `UPDATE OF ${[...columns.map(identifier), ...aliases].join(", ")}`;
+}
+
 /** The key of `row` as fields of the log. */
 export function keyValues(table: TriggerTable, row: string): readonly (readonly [string, string])[] {
   return keyColumns(table).map((column, i) => [`k${i}`, `${row}.${identifier(column.name)}`] as const);
@@ -106,10 +126,21 @@ export function keyValues(table: TriggerTable, row: string): readonly (readonly 
 
 /** The scopes of `NEW`. */
 export function scopesAfter(table: TriggerTable, row = "NEW"): string {
-  return scopeSql(table.live.table, row, { numberOf: table.context.numberOf, without: table.without });
+  return scopesSql(table, row, false);
 }
 
 /** The scopes of `OLD`, also while its parent is being evicted. */
 export function scopesBefore(table: TriggerTable, row = "OLD"): string {
-  return scopeSql(table.live.table, row, { numberOf: table.context.numberOf, isBefore: true, without: table.without });
+  return scopesSql(table, row, true);
+}
+
+function scopesSql(table: TriggerTable, row: string, isBefore: boolean): string {
+  const { numberOf, liveOf } = table.context;
+  return scopeSql(table.live.table, row, {
+    numberOf,
+    isBefore,
+    isLogged: true,
+    isText: (source, column) => liveOf(source)?.textColumns.has(column.name) === true,
+    without: table.without,
+  });
 }

@@ -8,19 +8,25 @@
  * be created: the last one fires first. What REPLACE does is in `eviction-triggers.ts`, what moves with a parent in
  * `moved-triggers.ts`.
  *
+ * Each trigger that fires costs a frame, each table that it looks into a cursor, even where its condition then fails. So there
+ * are as few as can be, `UPDATE OF` keeps them out of updates that name nothing of theirs, and what decides most often
+ * and most cheaply is asked first.
+ *
  * @module
  */
 
-import { LAST_MASK_BIT } from "../names.ts";
+import { EVICT, LAST_MASK_BIT, SAME_SCOPES } from "../names.ts";
 import type { SyncTable } from "../table.ts";
-import { evictionTriggers } from "./eviction-triggers.ts";
+import { evictionTriggers, forgetNote, overwrittenScopes } from "./eviction-triggers.ts";
 import type { LiveColumn, LiveTable } from "./live-table.ts";
 import { movedTriggers } from "./moved-triggers.ts";
 import { identifier } from "./quote.ts";
+import { scopeColumns } from "./scope-sql.ts";
 import {
   and,
   differs,
   entry,
+  keyChange,
   keyColumns,
   keyValues,
   muteGate,
@@ -54,23 +60,20 @@ export function triggersFor(live: LiveTable, number: number, context: TriggerCon
 }
 
 function changeTriggers(table: TriggerTable): readonly Trigger[] {
-  const { live, without } = table;
   const gate = muteGate(table);
-  const keys = keyColumns(table).map((column) => identifier(column.name));
-  const moves = live.isRowidKey && !without.has("rowid-move") ? "UPDATE" : `UPDATE OF ${keys.join(", ")}`;
   return [
-    trigger(table, "i", "AFTER INSERT", gate, [insertEntry(table)]),
+    trigger(table, "i", "AFTER INSERT", gate, [insertEntry(table, overwrittenScopes(table))]),
     // An update that also moves the key repeats here what the next trigger logs whole: harmless in either order.
     trigger(table, "u", "AFTER UPDATE", gate, [updateEntry(table)]),
-    ...(without.has("key-move")
+    ...(table.without.has("key-move")
       ? []
       : [
-          trigger(table, "k", `AFTER ${moves}`, and(gate, `NOT ${sameKey(table, "OLD", "NEW")}`), [
+          trigger(table, "k", `AFTER ${keyChange(table)}`, and(`NOT ${sameKey(table, "OLD", "NEW")}`, gate), [
             deleteEntry(table),
             insertEntry(table),
           ]),
         ]),
-    trigger(table, "d", "AFTER DELETE", gate, [deleteEntry(table)]),
+    trigger(table, "d", "AFTER DELETE", gate, [...forgetNote(table), deleteEntry(table)]),
   ];
 }
 
@@ -93,10 +96,8 @@ function keyLock(table: TriggerTable): readonly Trigger[] {
     trigger(
       table,
       "l",
-      live.isRowidKey
-        ? "BEFORE UPDATE"
-        : `BEFORE UPDATE OF ${keys.map((column) => identifier(column.name)).join(", ")}`,
-      and(muteGate(table), `NOT ${sameKey(table, "OLD", "NEW")}`, `(${used.join(" OR ")})`),
+      `BEFORE ${keyChange(table)}`,
+      and(`NOT ${sameKey(table, "OLD", "NEW")}`, muteGate(table), `(${used.join(" OR ")})`),
       [`SELECT RAISE(ABORT, '${message.replaceAll("'", "''")}')`],
     ),
   ];
@@ -108,12 +109,12 @@ function referencing(target: SyncTable, context: TriggerContext) {
   );
 }
 
-/** The entry of the row `NEW`, inserted. */
-function insertEntry(table: TriggerTable): string {
+/** The entry of the row `NEW`, inserted. `before`: the scopes of a row that it may have overwritten. */
+function insertEntry(table: TriggerTable, before?: string): string {
   const whole =
     table.role === "device"
       ? fields("c", table, (column) => `NEW.${identifier(column.name)}`)
-      : [["sa", scopesAfter(table)] as const];
+      : [...(before === undefined ? [] : [["sb", before] as const]), ["sa", scopesAfter(table)] as const];
   return entry(table, "insert", [...keyValues(table, "NEW"), ...whole]);
 }
 
@@ -135,10 +136,22 @@ function updateEntry(table: TriggerTable): string {
     table.role === "device"
       ? [...fields("c", table, chosen("NEW")), ...fields("o", table, chosen("OLD"))]
       : ([
-          ["sb", scopesBefore(table)],
+          ["sb", scopesBeforeUpdate(table)],
           ["sa", scopesAfter(table)],
         ] as const);
   return entry(table, "update", [["mask", maskSql(table)], ...keyValues(table, "NEW"), ...image]);
+}
+
+// Written out only where they may differ from those after: where a scope column does, or a parent is gone and left a note.
+function scopesBeforeUpdate(table: TriggerTable): string {
+  const source = table.live.table;
+  const changed = [
+    ...scopeColumns(source).map((column) => differs(table, column)),
+    ...(source.parent === undefined ? [] : [`EXISTS (SELECT 1 FROM ${EVICT})`]),
+  ];
+  return changed.length === 0
+    ? String(SAME_SCOPES)
+    : `CASE WHEN ${changed.join(" OR ")} THEN ${scopesBefore(table)} ELSE ${SAME_SCOPES} END`;
 }
 
 function fields(
@@ -152,13 +165,18 @@ function fields(
 function maskSql(table: TriggerTable): string {
   const terms: string[] = [];
   for (let i = 0; i < table.rest.length && i <= lastBit(table); i++) {
-    terms.push(
-      `((${bitColumns(table, i)
-        .map((column) => differs(table, column))
-        .join(" OR ")}) << ${i})`,
-    );
+    const changed = bitColumns(table, i).map((column) => differs(table, column));
+    // Fewer steps of the virtual machine than to shift what a comparison gives.
+    terms.push(`CASE WHEN ${changed.join(" OR ")} THEN ${1n << BigInt(i)} ELSE 0 END`);
   }
-  return terms.join(" | ") || "0";
+  return sum(terms);
+}
+
+// As a balanced tree: a chain would hold a register for each term, and a frame as large is made for each row.
+function sum(terms: readonly string[]): string {
+  if (terms.length <= 2) return terms.join(" + ") || "0";
+  const middle = Math.ceil(terms.length / 2);
+  return `(${sum(terms.slice(0, middle))}) + (${sum(terms.slice(middle))})`;
 }
 
 // Bit i stands for the i-th column besides the key; the last bit for all that follow.

@@ -13,12 +13,12 @@
 
 import { hlcNow } from "../../protocol/hlc.ts";
 import type { Position } from "../../protocol/ids.ts";
-import { all, first, run, type Core } from "../core.ts";
+import { first, run, type Core } from "../core.ts";
 import { writeMeta } from "../meta.ts";
-import { LOG, MARKER, SCOPE_INDEX, metaKeys } from "../names.ts";
-import { splitScopes } from "../scope-text.ts";
+import { LIMIT_SQL, LOG, MARKER, metaKeys } from "../names.ts";
 import type { SyncDatabase } from "../sync-database.ts";
-import { readHorizon, readHorizonTime } from "./oplog-reader.ts";
+import { readHorizon, readHorizonTime, stampOf } from "./oplog-reader.ts";
+import { unindex } from "./scope-index.ts";
 
 /** What a step of {@link trimLog} did. */
 export interface TrimStep {
@@ -40,7 +40,7 @@ export function* trimLog(sync: SyncDatabase, upTo: number, maxRows: number): Cor
   const horizon = yield* readHorizon();
   const found = yield* first(
     `SELECT count(*), max(seq), max(CASE WHEN t = ${MARKER} THEN mask END)
-       FROM (SELECT seq, t, mask FROM ${LOG} WHERE seq <= ? ORDER BY seq LIMIT ?)`,
+       FROM (SELECT seq, t, mask FROM ${LOG} WHERE seq <= ? ORDER BY seq ${LIMIT_SQL})`,
     [upTo, maxRows + 1],
   );
   const removed = Number(found?.[0] ?? 0) - 1;
@@ -53,28 +53,15 @@ export function* trimLog(sync: SyncDatabase, upTo: number, maxRows: number): Cor
 }
 
 function* moveHorizon(sync: SyncDatabase, seq: number, newest: number): Core<Position> {
-  const stamp = Number((yield* first(`SELECT stamp FROM ${LOG} WHERE seq = ?`, [seq]))?.[0]);
+  // Where nobody stands yet, somebody may while the entry is the newest one.
+  const stamp = yield* stampOf(seq);
   // P11: nothing below the horizon was written later than this. What its marker lies too far ahead for counts as written now.
   const closing = yield* first(
-    `SELECT mask FROM (SELECT t, mask FROM ${LOG} WHERE seq >= ? ORDER BY seq LIMIT ?) WHERE t = ${MARKER} LIMIT 1`,
+    `SELECT mask FROM (SELECT t, mask FROM ${LOG} WHERE seq >= ? ORDER BY seq ${LIMIT_SQL}) WHERE t = ${MARKER} LIMIT 1`,
     [seq, markerReach],
   );
   const closed = closing === undefined ? hlcNow(0, sync.now()) : Number(closing[0]);
   const time = Math.max((yield* readHorizonTime()) ?? 0, newest, closed);
   yield* writeMeta(metaKeys.horizon, JSON.stringify([seq, stamp, time]));
   return { seq, stamp };
-}
-
-/**
- * Takes entries before a seq out of the index, before they are gone. It is sorted by scope, and then by seq: of each scope that
- * they name, everything before that seq goes.
- */
-function* unindex(before: number): Core<void> {
-  const named = yield* all(`SELECT sb, sa FROM ${LOG} WHERE seq < ?`, [before]);
-  const scopes = new Set(named.flatMap(([sb, sa]) => [...splitScopes(sb), ...splitScopes(sa)]));
-  if (scopes.size === 0) return;
-  yield* run(`DELETE FROM ${SCOPE_INDEX} WHERE scope IN (SELECT value FROM json_each(?)) AND seq < ?`, [
-    JSON.stringify([...scopes]),
-    before,
-  ]);
 }

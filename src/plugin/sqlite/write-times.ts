@@ -11,7 +11,7 @@
 import { defaultMaxAheadMs, hlcAt, hlcNow } from "../../protocol/hlc.ts";
 import type { Key } from "../../protocol/ids.ts";
 import { all, first, type Core } from "../core.ts";
-import { LOG, MARKER, kindNumbers } from "../names.ts";
+import { LIMIT_SQL, LOG, MARKER, kindNumbers } from "../names.ts";
 import type { SyncDatabase } from "../sync-database.ts";
 import type { SyncColumn, SyncTable } from "../table.ts";
 import { readWrittenBy } from "./log-ages.ts";
@@ -43,7 +43,7 @@ export function* lastWriteHlc(
   for (const limit of steps) {
     if (wanted.size === 0) return times;
     const rows = yield* all(
-      `SELECT seq, t, kind, mask FROM ${LOG} WHERE t IN (${numbers.join(", ")}) AND ${at} AND seq < ? ORDER BY seq DESC LIMIT ?`,
+      `SELECT seq, t, kind, mask FROM ${LOG} WHERE t IN (${numbers.join(", ")}) AND ${at} AND seq < ? ORDER BY seq DESC ${LIMIT_SQL}`,
       [...key, before, limit],
     );
     for (const [seq, number, kind, mask] of rows) {

@@ -8,6 +8,7 @@ import type { AnyTRPCRouter, inferRouterContext } from "@trpc/server";
 import type { FetchCreateContextFnOptions } from "@trpc/server/adapters/fetch";
 import type { Endpoint } from "./endpoint.ts";
 import type { CreateContext } from "./handler-options.ts";
+import type { Inbound } from "./inbound.ts";
 import type { ProcedureName, Procedures } from "./procedures.ts";
 import type { Charge } from "./rate-limit.ts";
 
@@ -20,8 +21,7 @@ export interface Admitted<TContext> {
 
 /** A request at the door. */
 export interface Entrant {
-  readonly request: Request;
-  readonly url: URL;
+  readonly inbound: Inbound;
   readonly endpoint: Endpoint;
   readonly answerHeaders: Headers;
   readonly procedure: ProcedureName;
@@ -37,22 +37,22 @@ export function createAdmission<TRouter extends AnyTRPCRouter>(
   charge: Charge<inferRouterContext<TRouter>>,
 ): Admit<inferRouterContext<TRouter>> {
   return async (entrant) => {
-    const { request, endpoint } = entrant;
+    const { inbound, endpoint } = entrant;
     let ctx: inferRouterContext<TRouter>;
     try {
       ctx = (await createContext?.(contextOptions(entrant, procedures))) ?? {};
     } catch (thrown) {
       // Guessing tokens is charged as well, by address.
-      await charge(request, endpoint, undefined);
+      await charge(inbound, endpoint, undefined);
       throw thrown;
     }
-    return { ctx, ...(await charge(request, endpoint, ctx)) };
+    return { ctx, ...(await charge(inbound, endpoint, ctx)) };
   };
 }
 
 /** What tRPC's fetch adapter would hand over. */
 function contextOptions(entrant: Entrant, procedures: Procedures): FetchCreateContextFnOptions {
-  const { request, url, procedure, input, answerHeaders } = entrant;
+  const { inbound, procedure, input, answerHeaders } = entrant;
   const call = {
     path: procedures.pathOf(procedure),
     getRawInput: input,
@@ -61,7 +61,9 @@ function contextOptions(entrant: Entrant, procedures: Procedures): FetchCreateCo
     batchIndex: 0,
   };
   return {
-    req: request,
+    get req() {
+      return inbound.request;
+    },
     resHeaders: answerHeaders,
     info: {
       accept: null,
@@ -69,8 +71,8 @@ function contextOptions(entrant: Entrant, procedures: Procedures): FetchCreateCo
       isBatchCall: false,
       calls: [call],
       connectionParams: null,
-      signal: request.signal,
-      url,
+      signal: inbound.signal,
+      url: inbound.url,
     },
   };
 }

@@ -10,7 +10,9 @@
 
 import { SyncError } from "../../protocol/errors.ts";
 import { acceptEncodingHeader, encodingHeader } from "../../protocol/http.ts";
+import type { Answer } from "./answer.ts";
 import { refuse } from "./error-answer.ts";
+import type { Inbound } from "./inbound.ts";
 
 export interface CorsOptions {
   /** The origins that may call, `https://app.example` and the like; `"*"` for all; or a function that decides. */
@@ -25,11 +27,11 @@ export interface CorsOptions {
 
 export interface Cors {
   /** Throws `FORBIDDEN` for a foreign page's request with cookies. */
-  readonly check: (request: Request) => void;
+  readonly check: (inbound: Inbound) => void;
   /** The answer to a preflight, or to any other `OPTIONS`. */
-  readonly preflight: (request: Request, methods: readonly string[]) => Response;
+  readonly preflight: (inbound: Inbound, methods: readonly string[]) => Answer;
   /** Adds to an answer what lets the page that asked read it. */
-  readonly open: (request: Request, headers: Headers) => void;
+  readonly open: (inbound: Inbound, headers: Headers) => void;
 }
 
 const requestHeaders = ["authorization", "content-type", "content-encoding", acceptEncodingHeader, "last-event-id"];
@@ -43,10 +45,10 @@ export function createCors(options: CorsOptions | undefined): Cors {
     throw new SyncError({ code: "INVALID_CONFIG", message });
   }
   const isAllowed = allowed(options?.origins ?? []);
-  const open = (request: Request, headers: Headers): void => {
+  const open = (inbound: Inbound, headers: Headers): void => {
     if (options === undefined) return;
     headers.append("vary", "origin");
-    const origin = request.headers.get("origin");
+    const origin = inbound.headers.get("origin");
     if (origin === null || !isAllowed(origin)) return;
     headers.set("access-control-allow-origin", options.origins === "*" ? "*" : origin);
     headers.set("access-control-expose-headers", answerHeaders);
@@ -54,22 +56,22 @@ export function createCors(options: CorsOptions | undefined): Cors {
   };
   return {
     open,
-    check(request) {
-      if (!request.headers.has("cookie") || !isForeign(request)) return;
-      const origin = request.headers.get("origin");
+    check(inbound) {
+      if (!inbound.headers.has("cookie") || !isForeign(inbound)) return;
+      const origin = inbound.headers.get("origin");
       if (credentials && origin !== null && isAllowed(origin)) return;
       const message = "Requests from another origin must not carry cookies.";
       throw refuse(403, new SyncError({ code: "FORBIDDEN", message }));
     },
-    preflight(request, methods) {
+    preflight(inbound, methods) {
       const headers = new Headers({ allow: [...methods, "OPTIONS"].join(", ") });
-      open(request, headers);
+      open(inbound, headers);
       if (headers.has("access-control-allow-origin")) {
         headers.set("access-control-allow-methods", methods.join(", "));
         headers.set("access-control-allow-headers", [...requestHeaders, ...(options?.headers ?? [])].join(", "));
         headers.set("access-control-max-age", String(options?.maxAge ?? 600));
       }
-      return new Response(null, { status: 204, headers });
+      return { status: 204, headers, body: null };
     },
   };
 }
@@ -85,12 +87,12 @@ function allowed(origins: CorsOptions["origins"]): (origin: string) => boolean {
  * Whether a browser says that a page of another origin sent this. Hosts are compared, not whole origins: behind a proxy
  * the handler sees `http` where the page saw `https`. A page cannot set any of these headers without a preflight.
  */
-function isForeign(request: Request): boolean {
-  const site = request.headers.get("sec-fetch-site");
+function isForeign({ headers, url }: Inbound): boolean {
+  const site = headers.get("sec-fetch-site");
   if (site === "same-origin" || site === "none") return false;
-  const origin = request.headers.get("origin");
+  const origin = headers.get("origin");
   if (origin === null) return site !== null;
   const host = URL.canParse(origin) ? new URL(origin).host : "";
-  const own = [request.headers.get("host"), request.headers.get("x-forwarded-host"), new URL(request.url).host];
+  const own = [headers.get("host"), headers.get("x-forwarded-host"), url.host];
   return host === "" || !own.includes(host);
 }

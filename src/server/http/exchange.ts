@@ -7,12 +7,12 @@
 
 import type { SyncErrorCode } from "../../protocol/errors.ts";
 import type { Endpoint } from "./endpoint.ts";
+import type { Inbound } from "./inbound.ts";
 import type { Metrics } from "./metrics.ts";
 import { logRequest, type SyncLogger } from "./request-log.ts";
 
 export interface Exchange {
-  readonly request: Request;
-  readonly url: URL;
+  readonly inbound: Inbound;
   readonly endpoint: Endpoint | "unknown";
   /** What `createContext` wants said with the answer. */
   readonly answerHeaders: Headers;
@@ -29,7 +29,7 @@ export interface Exchange {
 
 /** Starts an exchange; its clock runs from now. */
 export function startExchange(
-  start: Pick<Exchange, "request" | "url" | "endpoint">,
+  start: Pick<Exchange, "inbound" | "endpoint">,
   logger: SyncLogger | undefined,
   metrics: Metrics | undefined,
 ): Exchange {
@@ -50,7 +50,7 @@ export function startExchange(
     finish(status, bytesOut, code) {
       const record = {
         // A caller chooses its method freely; labels must stay few.
-        method: knownMethods.has(start.request.method) ? start.request.method : "other",
+        method: knownMethods.has(start.inbound.method) ? start.inbound.method : "other",
         endpoint: start.endpoint,
         status,
         ms: Math.round((performance.now() - startedAt) * 100) / 100,

@@ -14,10 +14,11 @@ import { decodeCbor, encodeCbor } from "../../protocol/cbor.ts";
 import { SyncError, type SyncErrorCode } from "../../protocol/errors.ts";
 import { cborContentType } from "../../protocol/http.ts";
 import type { PullAnswer } from "../../protocol/pull.ts";
+import { decodePushRequest } from "../../protocol/push-codec.ts";
 import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION } from "../../protocol/version.ts";
 import { encodedAnswer } from "../encoded.ts";
 import { createAdmission } from "./admission.ts";
-import { cborAnswer, failedAnswer, jsonAnswer, plainAnswer } from "./answer.ts";
+import { cborAnswer, failedAnswer, jsonAnswer, plainAnswer, type Answer } from "./answer.ts";
 import { createCors } from "./cors.ts";
 import { findEndpoint, methodsByEndpoint, type Endpoint } from "./endpoint.ts";
 import { errorAnswer, refuse } from "./error-answer.ts";
@@ -28,11 +29,13 @@ import {
   type HandlerFailure,
   type SyncHandlerOptions,
 } from "./handler-options.ts";
+import { inboundOf, type Inbound } from "./inbound.ts";
 import { createLiveEndpoint } from "./live-endpoint.ts";
 import { createMetrics, type Metrics, type MetricsOptions } from "./metrics.ts";
 import { createProcedures } from "./procedures.ts";
 import { createCharge } from "./rate-limit.ts";
 import { checkBodyHeaders, readBody } from "./request-body.ts";
+import { noteRespond, toResponse, type Respond } from "./respond.ts";
 
 type Handle = (request: Request) => Promise<Response>;
 
@@ -63,106 +66,114 @@ export function createSyncHandler<TRouter extends AnyTRPCRouter>(options: SyncHa
     limits,
     shutdown: options.shutdown,
     expiresAt: options.expiresAt,
-    onError: (error, request) => onError({ error, request, endpoint: "stream" }),
+    onError: (error, { request }) => onError({ error, request, endpoint: "stream" }),
   });
 
   /** Reads and decodes a body, once, however often it is asked for. */
-  const readMessage = (exchange: Exchange, maxBytes: number): (() => Promise<unknown>) => {
-    checkBodyHeaders(exchange.request.headers, cborContentType, maxBytes);
+  const readMessage = (
+    exchange: Exchange,
+    maxBytes: number,
+    decode: (bytes: Uint8Array) => unknown = decodeCbor,
+  ): (() => Promise<unknown>) => {
+    checkBodyHeaders(exchange.inbound.headers, cborContentType, maxBytes);
     let message: Promise<unknown> | undefined;
     const read = async (): Promise<unknown> => {
-      const bytes = await readBody(exchange.request, { maxBytes, timeoutMs: limits.bodyTimeoutMs });
+      const bytes = await readBody(exchange.inbound, { maxBytes, timeoutMs: limits.bodyTimeoutMs });
       exchange.received(bytes.byteLength);
-      return decodeCbor(bytes);
+      return decode(bytes);
     };
     return () => (message ??= read());
   };
 
-  const answerCall = async (exchange: Exchange, name: "handshake" | "pull" | "push"): Promise<Response> => {
-    const { request } = exchange;
-    const input = readMessage(exchange, name === "handshake" ? limits.maxHandshakeBytes : limits.maxRequestBytes);
+  const answerCall = async (exchange: Exchange, name: "handshake" | "pull" | "push"): Promise<Answer> => {
+    const { inbound } = exchange;
+    const maxBytes = name === "handshake" ? limits.maxHandshakeBytes : limits.maxRequestBytes;
+    const input = readMessage(exchange, maxBytes, name === "push" ? decodePushRequest : decodeCbor);
     const { ctx, forTransactions } = await admit({ ...exchange, endpoint: name, procedure: name, input });
     const chargedInput = async (): Promise<unknown> => {
       const message = await input();
       if (name === "push") await forTransactions(transactionsIn(message));
       return message;
     };
-    const output = await procedures.call(name, { ctx, input: chargedInput, signal: request.signal });
+    const output = await procedures.call(name, { ctx, input: chargedInput, signal: inbound.signal });
     // The procedures are our own: a pull gives a pull answer, which may have been encoded for another device before.
     const bytes = name === "pull" ? encodedAnswer(output as PullAnswer) : encodeCbor(output);
-    return cborAnswer(request, bytes, { compressOverBytes: limits.compressOverBytes });
+    return cborAnswer(inbound, bytes, { compressOverBytes: limits.compressOverBytes });
   };
 
-  const answerStats = async (exchange: Exchange): Promise<Response> => {
+  const answerStats = async (exchange: Exchange): Promise<Answer> => {
     const { ctx } = await admit({ ...exchange, endpoint: "stats", procedure: "stats", input: noInput });
-    const stats = await procedures.call("stats", { ctx, input: noInput, signal: exchange.request.signal });
-    return plainAnswer(exchange.request, stats);
+    const stats = await procedures.call("stats", { ctx, input: noInput, signal: exchange.inbound.signal });
+    return plainAnswer(exchange.inbound, stats);
   };
 
-  const answerHealth = async (): Promise<Response> => {
+  const answerHealth = async (): Promise<Answer> => {
     const isWell = (await options.health?.()) ?? true;
     return jsonAnswer({ ok: isWell }, isWell ? 200 : 503);
   };
 
-  const answerMetrics = async (exchange: Exchange): Promise<Response> => {
+  const answerMetrics = async (exchange: Exchange): Promise<Answer> => {
     const counting = await metrics.loaded();
     if (counting === undefined) throw notFound();
     const authorize = typeof options.metrics === "object" ? options.metrics.authorize : undefined;
-    if ((await authorize?.(exchange.request)) === false) {
+    if ((await authorize?.(exchange.inbound.request)) === false) {
       throw new SyncError({ code: "FORBIDDEN", message: "Metrics are not for everybody." });
     }
     return counting.answer();
   };
 
-  const answers: Readonly<Record<Endpoint, (exchange: Exchange) => Promise<Response>>> = {
+  const answers: Readonly<Record<Endpoint, (exchange: Exchange) => Promise<Answer>>> = {
     health: answerHealth,
-    version: ({ request }) => plainAnswer(request, versions),
+    version: ({ inbound }) => plainAnswer(inbound, versions),
     handshake: (exchange) => answerCall(exchange, "handshake"),
     pull: (exchange) => answerCall(exchange, "pull"),
     push: (exchange) => answerCall(exchange, "push"),
     stats: answerStats,
     stream: (exchange) => {
-      const isPost = exchange.request.method === "POST";
+      const isPost = exchange.inbound.method === "POST";
       return answerStream(exchange, isPost ? readMessage(exchange, limits.maxRequestBytes) : noInput);
     },
     metrics: answerMetrics,
   };
 
-  const answer = async (exchange: Exchange): Promise<Response> => {
-    const { endpoint, request } = exchange;
+  const answer = async (exchange: Exchange): Promise<Answer> => {
+    const { endpoint, inbound } = exchange;
     if (endpoint === "unknown") throw notFound();
     const methods: readonly string[] = methodsByEndpoint[endpoint];
-    if (request.method === "OPTIONS") return cors.preflight(request, methods);
-    if (!methods.includes(request.method)) throw wrongMethod([...methods, "OPTIONS"]);
-    cors.check(request);
+    if (inbound.method === "OPTIONS") return cors.preflight(inbound, methods);
+    if (!methods.includes(inbound.method)) throw wrongMethod([...methods, "OPTIONS"]);
+    cors.check(inbound);
     return answers[endpoint](exchange);
   };
 
-  const handle: Handle = async (request) => {
-    const url = new URL(request.url);
-    const endpoint = findEndpoint(url.pathname) ?? "unknown";
-    const exchange = startExchange({ request, url, endpoint }, options.logger, await metrics.counting(request));
-    const { response, code } = await answered(exchange);
-    addHeaders(response.headers, exchange.answerHeaders);
-    if (request.method !== "OPTIONS") cors.open(request, response.headers);
+  const respond: Respond = async (inbound) => {
+    const endpoint = findEndpoint(inbound.url.pathname) ?? "unknown";
+    const exchange = startExchange({ inbound, endpoint }, options.logger, await metrics.counting(inbound));
+    const { answer: found, code } = await answered(exchange);
+    const { status, headers } = found;
+    addHeaders(headers, exchange.answerHeaders);
+    if (inbound.method !== "OPTIONS") cors.open(inbound, headers);
     // A device that polls in place of its stream would keep the connection, and so the process, alive.
-    if (options.shutdown?.aborted === true) response.headers.set("connection", "close");
-    if (!exchange.isGoingOn()) exchange.finish(response.status, sizeOf(response), code);
-    return request.method === "HEAD" ? new Response(null, response) : response;
+    if (options.shutdown?.aborted === true) headers.set("connection", "close");
+    if (!exchange.isGoingOn()) exchange.finish(status, sizeOf(found), code);
+    return inbound.method === "HEAD" ? { status, headers, body: null } : found;
   };
 
-  const answered = async (exchange: Exchange): Promise<{ response: Response; code?: SyncErrorCode }> => {
-    const { request, endpoint } = exchange;
+  const answered = async (exchange: Exchange): Promise<{ answer: Answer; code?: SyncErrorCode }> => {
+    const { inbound, endpoint } = exchange;
     try {
-      return { response: await answer(exchange) };
+      return { answer: await answer(exchange) };
     } catch (thrown) {
       // The caller left: there is nobody to answer, and its leaving is no failure.
-      if (request.signal.aborted) return { response: new Response(null, { status: 499 }), code: "ABORTED" };
+      if (inbound.signal.aborted)
+        return { answer: { status: 499, headers: new Headers(), body: null }, code: "ABORTED" };
       const failure = errorAnswer(thrown);
-      if (failure.isFault) onError({ error: thrown, request, endpoint });
-      return { response: await failedAnswer(request, failure), code: failure.error.code };
+      if (failure.isFault) onError({ error: thrown, request: inbound.request, endpoint });
+      return { answer: await failedAnswer(inbound, failure), code: failure.error.code };
     }
   };
+  const handle: Handle = async (request) => toResponse(await respond(inboundOf(request)));
+  noteRespond(handle, respond);
   return Object.assign(handle, { GET: handle, POST: handle, OPTIONS: handle });
 }
 
@@ -175,20 +186,20 @@ function lazyMetrics(
   option: boolean | MetricsOptions | undefined,
   onError: (failure: HandlerFailure) => void,
 ): {
-  readonly counting: (request: Request) => Promise<Metrics | undefined>;
+  readonly counting: (inbound: Inbound) => Promise<Metrics | undefined>;
   readonly loaded: () => Promise<Metrics> | undefined;
 } {
   let loading: Promise<Metrics> | undefined;
   return {
     loaded: () => loading,
-    async counting(request) {
+    async counting(inbound) {
       if (option === undefined || option === false) return undefined;
       const isFirst = loading === undefined;
       loading ??= createMetrics(option === true ? {} : option);
       try {
         return await loading;
       } catch (error) {
-        if (isFirst) onError({ error, request, endpoint: "metrics" });
+        if (isFirst) onError({ error, request: inbound.request, endpoint: "metrics" });
         return undefined;
       }
     },
@@ -203,8 +214,8 @@ function addHeaders(headers: Headers, more: Headers): void {
 }
 
 /** The bytes of a whole answer; a stream counts its own. */
-function sizeOf(response: Response): number {
-  return Number(response.headers.get("content-length") ?? 0);
+function sizeOf({ body }: Answer): number {
+  return body instanceof Uint8Array ? body.byteLength : 0;
 }
 
 /** How many transactions a push claims to bring; the procedure judges whether they are any. */

@@ -12,12 +12,14 @@ import { SyncError } from "../../protocol/errors.ts";
 import { eventsContentType, framesContentType } from "../../protocol/http.ts";
 import type { LiveEnd } from "../../protocol/live.ts";
 import type { Admit } from "./admission.ts";
-import { mediaTypes } from "./answer.ts";
+import { flowOf, startFlow, type StartFlow } from "../frame-stream.ts";
+import { mediaTypes, type Answer } from "./answer.ts";
 import { errorAnswer, refuse } from "./error-answer.ts";
 import type { Exchange } from "./exchange.ts";
 import type { HandlerLimits } from "./handler-options.ts";
+import type { Inbound } from "./inbound.ts";
 import type { Procedures } from "./procedures.ts";
-import { openStream, streamHeaders, type OpenStream, type StreamFormat } from "./stream.ts";
+import { openStream, streamHeaders, type OpenBody, type OpenStream, type StreamFormat } from "./stream.ts";
 
 export interface LiveEndpointOptions<TContext> {
   readonly procedures: Procedures;
@@ -28,11 +30,11 @@ export interface LiveEndpointOptions<TContext> {
     | ((caller: { readonly ctx: TContext; readonly request: Request }) => number | undefined)
     | undefined;
   /** Hears of errors that end a stream, or that its source throws when it is stopped. */
-  readonly onError: (error: unknown, request: Request) => void;
+  readonly onError: (error: unknown, inbound: Inbound) => void;
 }
 
 /** Answers a request for a stream. `input` reads the body of a POST. */
-export type AnswerStream = (exchange: Exchange, input: () => Promise<unknown>) => Promise<Response>;
+export type AnswerStream = (exchange: Exchange, input: () => Promise<unknown>) => Promise<Answer>;
 
 export function createLiveEndpoint<TContext>(options: LiveEndpointOptions<TContext>): AnswerStream {
   const { procedures, limits, shutdown } = options;
@@ -42,53 +44,66 @@ export function createLiveEndpoint<TContext>(options: LiveEndpointOptions<TConte
     for (const stream of open) stream.end("shutdown");
   });
   return async (exchange, readInput) => {
-    const { request, url } = exchange;
+    const { inbound } = exchange;
     if (shutdown?.aborted === true) {
       throw refuse(503, new SyncError({ code: "UNAVAILABLE", message: "The server is shutting down." }));
     }
-    const format = formatOf(request);
+    const format = formatOf(inbound);
     const input = async (): Promise<unknown> => {
-      const asked = request.method === "GET" ? requestInUrl(url) : await readInput();
-      return withFrames(asked, format === "events" ? request.headers.get("last-event-id") : null);
+      const asked = inbound.method === "GET" ? requestInUrl(inbound.url) : await readInput();
+      return withFrames(asked, format === "events" ? inbound.headers.get("last-event-id") : null);
     };
     const { ctx } = await options.admit({ ...exchange, endpoint: "stream", procedure: "live", input });
     const source = new AbortController();
     const frames = await procedures.call("live", { ctx, input, signal: source.signal });
-    const stream = openStream({
-      source: asyncIterable(frames),
-      format,
-      heartbeatMs: limits.heartbeatMs,
-      lifetime: lifetimeOf(limits.maxStreamMs, options.expiresAt?.({ ctx, request })),
-      stop: () => source.abort(),
-      errorFor(thrown) {
-        const failure = errorAnswer(thrown);
-        if (failure.isFault && !source.signal.aborted) options.onError(thrown, request);
-        return failure.error;
-      },
-      onClose(bytesOut) {
-        request.signal.removeEventListener("abort", leave);
-        open.delete(stream);
-        exchange.metrics?.streamsChanged(-1);
-        exchange.finish(200, bytesOut);
+    const start = flowIn(frames);
+    const expiresAt = options.expiresAt?.({
+      ctx,
+      get request() {
+        return inbound.request;
       },
     });
-    const leave = (): void => stream.end();
-    request.signal.addEventListener("abort", leave);
-    open.add(stream);
-    exchange.metrics?.streamsChanged(1);
+    const body: OpenBody = (sink) => {
+      const stream = openStream(
+        {
+          start,
+          format,
+          heartbeatMs: limits.heartbeatMs,
+          lifetime: lifetimeOf(limits.maxStreamMs, expiresAt),
+          stop: () => source.abort(),
+          errorFor(thrown) {
+            const failure = errorAnswer(thrown);
+            if (failure.isFault && !source.signal.aborted) options.onError(thrown, inbound);
+            return failure.error;
+          },
+          onClose(bytesOut) {
+            inbound.signal.removeEventListener("abort", leave);
+            open.delete(stream);
+            exchange.metrics?.streamsChanged(-1);
+            exchange.finish(200, bytesOut);
+          },
+        },
+        sink,
+      );
+      const leave = (): void => stream.end();
+      inbound.signal.addEventListener("abort", leave);
+      open.add(stream);
+      exchange.metrics?.streamsChanged(1);
+      if (inbound.signal.aborted) leave();
+      return stream;
+    };
     exchange.goOn();
-    if (request.signal.aborted) leave();
     const contentType = format === "events" ? `${eventsContentType}; charset=utf-8` : framesContentType;
-    return new Response(stream.body, { headers: streamHeaders(contentType) });
+    return { status: 200, headers: streamHeaders(contentType), body, isFramed: true };
   };
 }
 
 /** What `Accept` names; else events for a GET, which our client never sends. */
-function formatOf(request: Request): StreamFormat {
-  const types = mediaTypes(request.headers.get("accept"));
+function formatOf({ headers, method }: Inbound): StreamFormat {
+  const types = mediaTypes(headers.get("accept"));
   if (types.includes(framesContentType)) return "frames";
   if (types.includes(eventsContentType)) return "events";
-  return request.method === "GET" ? "events" : "frames";
+  return method === "GET" ? "events" : "frames";
 }
 
 function requestInUrl(url: URL): unknown {
@@ -109,9 +124,12 @@ function withFrames(asked: unknown, lastEventId: string | null): unknown {
   return { ...asked, ...cursor, frames: true };
 }
 
-function asyncIterable(value: unknown): AsyncIterable<unknown> {
-  if (typeof value === "object" && value !== null && Symbol.asyncIterator in value)
-    return value as AsyncIterable<unknown>;
+/** The procedure's own flow, or one of whatever a middleware made of it. */
+function flowIn(value: unknown): StartFlow<unknown> {
+  if (typeof value === "object" && value !== null) {
+    if (startFlow in value) return value[startFlow] as StartFlow<unknown>;
+    if (Symbol.asyncIterator in value) return flowOf(value as AsyncIterable<unknown>);
+  }
   throw new Error("The `live` procedure gave no stream.");
 }
 

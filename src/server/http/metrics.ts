@@ -7,6 +7,7 @@
 
 import { SyncError } from "../../protocol/errors.ts";
 import { readRetentionTotals } from "../retention-totals.ts";
+import type { Answer } from "./answer.ts";
 import type { Endpoint } from "./endpoint.ts";
 
 /** What is used of prom-client's registry. */
@@ -40,7 +41,7 @@ export interface Metrics {
   readonly count: (record: RequestRecord) => void;
   /** Moves the gauge of open streams. */
   readonly streamsChanged: (by: 1 | -1) => void;
-  readonly answer: () => Promise<Response>;
+  readonly answer: () => Promise<Answer>;
 }
 
 interface Counter {
@@ -134,9 +135,11 @@ export async function createMetrics(options: MetricsOptions): Promise<Metrics> {
     },
     streamsChanged: (by) => streams.inc(by),
     async answer() {
-      return new Response(await registry.metrics(), {
-        headers: { "content-type": registry.contentType, "cache-control": "no-store" },
-      });
+      return {
+        status: 200,
+        headers: new Headers({ "content-type": registry.contentType, "cache-control": "no-store" }),
+        body: new TextEncoder().encode(await registry.metrics()),
+      };
     },
   };
 }

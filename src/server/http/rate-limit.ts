@@ -8,7 +8,7 @@
 import { SyncError } from "../../protocol/errors.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { refuse } from "./error-answer.ts";
-import { remoteAddress } from "./remote-address.ts";
+import type { Inbound } from "./inbound.ts";
 
 /** What is asked of a limiter: it rejects with an object that has `msBeforeNext` when the key has no points left. */
 export interface RateLimiter {
@@ -21,7 +21,7 @@ export interface RateLimitSubject<TContext> {
   readonly endpoint: Endpoint;
   /** What `createContext` made; absent when it threw, so that guessing tokens is limited too. */
   readonly ctx: TContext | undefined;
-  /** The caller's address, where the server's adapter knows it ({@link remoteAddress}). */
+  /** The caller's address, where the server's adapter knows it (`remoteAddress`). */
   readonly address: string | undefined;
 }
 
@@ -35,7 +35,7 @@ export interface RateLimitOptions<TContext> {
 
 /** Charges one request, and throws `RATE_LIMITED` when the limit is reached. */
 export type Charge<TContext> = (
-  request: Request,
+  inbound: Inbound,
   endpoint: Endpoint,
   ctx: TContext | undefined,
 ) => Promise<{ readonly forTransactions: (count: number) => Promise<void> }>;
@@ -44,8 +44,15 @@ export function createCharge<TContext>(options: RateLimitOptions<TContext> | und
   const free = { forTransactions: async () => {} };
   if (options === undefined) return async () => free;
   const { limiter, points = () => 1 } = options;
-  return async (request, endpoint, ctx) => {
-    const key = options.key({ request, endpoint, ctx, address: remoteAddress(request) });
+  return async (inbound, endpoint, ctx) => {
+    const key = options.key({
+      get request() {
+        return inbound.request;
+      },
+      endpoint,
+      ctx,
+      address: inbound.address,
+    });
     if (key === undefined) return free;
     const first = Math.max(1, points({ endpoint, transactions: 0 }));
     await consume(limiter, key, first);

@@ -8,7 +8,9 @@
 import { constants, brotliDecompress, gunzip, inflate } from "node:zlib";
 import { promisify } from "node:util";
 import { isSyncError, SyncError } from "../../protocol/errors.ts";
+import { joinBytes } from "../../protocol/join-bytes.ts";
 import { refuse } from "./error-answer.ts";
+import type { Inbound } from "./inbound.ts";
 
 export interface BodyLimits {
   /** Bytes of a body, both as they arrive and inflated. */
@@ -32,7 +34,7 @@ type BodyEncoding = keyof typeof inflaters;
 const isBodyEncoding = (name: string): name is BodyEncoding => Object.hasOwn(inflaters, name);
 
 /** Refuses what the headers alone condemn, before anybody is asked who sends it. */
-export function checkBodyHeaders(headers: Headers, contentType: string, maxBytes: number): void {
+export function checkBodyHeaders(headers: Inbound["headers"], contentType: string, maxBytes: number): void {
   const type = headers.get("content-type")?.split(";", 1)[0]?.trim().toLowerCase();
   if (type !== contentType) {
     const message = `The body's content type must be \`${contentType}\`.`;
@@ -50,9 +52,9 @@ export function checkBodyHeaders(headers: Headers, contentType: string, maxBytes
 }
 
 /** Reads and inflates a body. Callers have run {@link checkBodyHeaders}. */
-export async function readBody(request: Request, limits: BodyLimits): Promise<Uint8Array> {
-  const bytes = await readWithin(request, limits);
-  const encoding = bodyEncoding(request.headers);
+export async function readBody(inbound: Inbound, limits: BodyLimits): Promise<Uint8Array> {
+  const bytes = await readWithin(inbound, limits);
+  const encoding = bodyEncoding(inbound.headers);
   if (encoding === undefined || !isBodyEncoding(encoding)) return bytes;
   try {
     return await inflaters[encoding](bytes, { maxOutputLength: limits.maxBytes });
@@ -64,55 +66,42 @@ export async function readBody(request: Request, limits: BodyLimits): Promise<Ui
   }
 }
 
-function bodyEncoding(headers: Headers): string | undefined {
+function bodyEncoding(headers: Inbound["headers"]): string | undefined {
   const name = headers.get("content-encoding")?.trim().toLowerCase();
   return name === undefined || name === "" || name === "identity" ? undefined : name;
 }
 
-async function readWithin(request: Request, limits: BodyLimits): Promise<Uint8Array> {
-  if (request.body === null) return new Uint8Array(0);
-  const reader = request.body.getReader();
+async function readWithin(inbound: Inbound, limits: BodyLimits): Promise<Uint8Array> {
+  const { body } = inbound;
+  if (body === undefined) return new Uint8Array(0);
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeUp = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(tooSlow()), limits.timeoutMs);
   });
   const chunks: Uint8Array[] = [];
   let size = 0;
+  const take = (chunk: Uint8Array): void => {
+    size += chunk.byteLength;
+    if (size > limits.maxBytes) throw tooLarge(limits.maxBytes);
+    chunks.push(chunk);
+  };
   try {
-    for (;;) {
-      const { done, value } = await Promise.race([reader.read(), timeUp]);
-      if (done) break;
-      size += value.byteLength;
-      if (size > limits.maxBytes) throw tooLarge(limits.maxBytes);
-      chunks.push(value);
-    }
+    await Promise.race([body.each(take), timeUp]);
   } catch (cause) {
-    // Whatever went wrong, nobody reads on. Cancelling fails only where the stream already has.
-    reader.cancel(cause).catch(() => {});
+    // Whatever went wrong, nobody reads on.
+    body.drop(cause);
     if (isSyncError(cause)) throw cause;
     throw new SyncError({ code: "INVALID_MESSAGE", message: "The body could not be read to its end.", cause });
   } finally {
     clearTimeout(timer);
   }
-  const declared = request.headers.get("content-length");
+  const declared = inbound.headers.get("content-length");
   if (declared !== null && Number(declared) !== size) {
     // A proxy in between may cut a body silently and leave its declared length as it was.
     const message = `The body has ${size} of its declared ${declared} bytes.`;
     throw new SyncError({ code: "INVALID_MESSAGE", message });
   }
-  return joined(chunks, size);
-}
-
-function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
-  const [first] = chunks;
-  if (chunks.length === 1 && first !== undefined) return first;
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.byteLength;
-  }
-  return bytes;
+  return joinBytes(chunks, size);
 }
 
 function tooSlow(): SyncError {

@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { readFrames } from "../../client/frame-reader.ts";
+import { streamSource } from "../../client/http-sender.ts";
 import { decodeCbor, encodeCbor } from "../../protocol/cbor.ts";
 import { SyncError } from "../../protocol/errors.ts";
 import { encodeErrorFrame } from "../../protocol/http.ts";
@@ -53,7 +54,7 @@ function waitingSource(frames: readonly (LiveFrame | Uint8Array)[] = []) {
 
 async function* framesOf(response: Response): AsyncGenerator<LiveFrame> {
   if (response.body === null) throw new Error("no body");
-  for await (const { bytes, isError } of readFrames(response.body, {
+  for await (const { bytes, isError } of readFrames(streamSource(response.body), {
     maxFrameBytes: 1e6,
     onChunk: () => {},
     signal: new AbortController().signal,

@@ -5,6 +5,8 @@
  * happens meanwhile comes in one frame later. Silence is filled with heartbeats; a caller that takes none of them for a
  * while is gone. A stream ends with an `end` frame, with the error that ended it, or by the caller going away.
  *
+ * Where the bytes go is the server's business: into a web stream, or straight to a socket of Node's.
+ *
  * @module
  */
 
@@ -15,13 +17,37 @@ import { encodeErrorFrame, encodeFrame } from "../../protocol/http.ts";
 import type { LiveEnd, LiveFrame } from "../../protocol/live.ts";
 import { decodeLiveFrame, encodeLiveFrame } from "../../protocol/page-codec.ts";
 import { encodedAnswer } from "../encoded.ts";
+import type { FrameTaker, StartFlow } from "../frame-stream.ts";
 
 /** How a stream is written. */
 export type StreamFormat = "frames" | "events";
 
+/** Where the bytes of an answer go. */
+export interface ByteSink {
+  /** Writes; answers whether more may follow at once. Where not, `more` is called. */
+  readonly write: (chunk: Uint8Array) => boolean;
+  /** Whether the caller has taken what was written. */
+  readonly hasRoom: () => boolean;
+  /** Nothing more follows. */
+  readonly end: () => void;
+  /** Breaks the answer off. */
+  readonly break: (error: Error) => void;
+}
+
+/** What a sink tells of the caller. */
+export interface CallerSide {
+  /** There is room again. */
+  readonly more: () => void;
+  /** The caller has gone. */
+  readonly left: () => void;
+}
+
+/** Opens the body of an answer that goes on. Called once. */
+export type OpenBody = (sink: ByteSink) => CallerSide;
+
 export interface StreamOptions {
   /** What the `live` procedure yields: frames, or frames that are encoded already, tracked or not. */
-  readonly source: AsyncIterable<unknown>;
+  readonly start: StartFlow<unknown>;
   readonly format: StreamFormat;
   readonly heartbeatMs: number;
   /** When the stream ends by itself, and what it says then. */
@@ -34,8 +60,7 @@ export interface StreamOptions {
   readonly onClose: (bytesOut: number) => void;
 }
 
-export interface OpenStream {
-  readonly body: ReadableStream<Uint8Array>;
+export interface OpenStream extends CallerSide {
   /** Ends the stream: with a frame that says why, or at once. */
   readonly end: (reason?: LiveEnd) => void;
 }
@@ -46,87 +71,96 @@ const maxUnreadHeartbeats = 4;
 const maxTimerMs = 2 ** 31 - 1;
 
 /** Opens a stream over what the procedure yields. */
-export function openStream(options: StreamOptions): OpenStream {
-  const iterator = options.source[Symbol.asyncIterator]();
+export function openStream(options: StreamOptions, sink: ByteSink): OpenStream {
   const writer = writers[options.format];
-  let controller: ReadableStreamDefaultController<Uint8Array>;
   let isOpen = true;
+  let isAsked = false;
   let isQuiet = true;
   let unreadHeartbeats = 0;
   let bytesOut = 0;
 
-  const write = (chunk: Uint8Array): void => {
+  const write = (chunk: Uint8Array): boolean => {
     isQuiet = false;
     bytesOut += chunk.byteLength;
-    controller.enqueue(chunk);
+    return sink.write(chunk);
   };
   const close = (): void => {
     isOpen = false;
     clearInterval(heartbeats);
     clearTimeout(life);
     options.stop();
-    // The source may wait in the middle of a step; it was told to stop and finishes by itself.
-    iterator.return?.().catch(options.errorFor);
+    flow.stop();
     options.onClose(bytesOut);
   };
   const closeWith = (chunk: Uint8Array | undefined): void => {
     if (!isOpen) return;
     if (chunk !== undefined) write(chunk);
-    controller.close();
+    sink.end();
     close();
   };
   const end = (reason?: LiveEnd): void =>
     closeWith(reason === undefined ? undefined : writer.frame({ kind: "end", reason }));
+  const more = (): void => {
+    unreadHeartbeats = 0;
+    if (!isOpen || isAsked) return;
+    isAsked = true;
+    flow.ask();
+  };
+
+  const taker: FrameTaker<unknown> = {
+    take(value) {
+      isAsked = false;
+      if (!isOpen) return false;
+      try {
+        const frame = frameOf(value);
+        const chunk = writer.frame(frame);
+        if (isEnd(frame)) closeWith(chunk);
+        else if (write(chunk)) isAsked = true;
+        else return false;
+      } catch (thrown) {
+        taker.over(thrown);
+      }
+      return isAsked;
+    },
+    over(error) {
+      if (isOpen) closeWith(error === undefined ? undefined : writer.error(options.errorFor(error)));
+    },
+  };
+  const flow = options.start(taker);
 
   const beat = (): void => {
-    if ((controller.desiredSize ?? 0) > 0) {
+    if (sink.hasRoom()) {
       if (isQuiet) write(writer.heartbeat);
       isQuiet = true;
       return;
     }
     unreadHeartbeats += 1;
     if (unreadHeartbeats < maxUnreadHeartbeats) return;
-    controller.error(new Error("The caller does not read."));
+    sink.break(new Error("The caller does not read."));
     close();
   };
   const heartbeats = setInterval(beat, options.heartbeatMs);
   const life = setTimeout(() => end(options.lifetime.reason), Math.min(maxTimerMs, Math.max(0, options.lifetime.ms)));
-
-  const body = new ReadableStream<Uint8Array>({
-    start(started) {
-      controller = started;
-      // The first bytes make servers send the headers on.
-      write(writer.opening);
-    },
-    async pull() {
-      unreadHeartbeats = 0;
-      try {
-        const { done, value } = await iterator.next();
-        if (!isOpen) return;
-        if (done === true) return closeWith(undefined);
-        const frame = frameOf(value);
-        if (isEnd(frame)) return closeWith(writer.frame(frame));
-        write(writer.frame(frame));
-      } catch (thrown) {
-        if (isOpen) closeWith(writer.error(options.errorFor(thrown)));
-      }
-    },
-    cancel() {
+  // The first bytes make servers send the headers on.
+  if (write(writer.opening)) more();
+  return {
+    more,
+    end,
+    left() {
       if (isOpen) close();
     },
-  });
-  return { body, end };
+  };
 }
 
 /** The headers of a stream's answer. Compressing proxies, and servers that gather output, must leave it alone. */
-export function streamHeaders(contentType: string): Record<string, string> {
-  return {
+export function streamHeaders(contentType: string): Headers {
+  return new Headers({
     "content-type": contentType,
     "cache-control": "no-store, no-transform",
     "x-accel-buffering": "no",
     "x-content-type-options": "nosniff",
     vary: "accept",
-  };
+  });
 }
 
 /** A tracked envelope's id repeats what the frame says; only its content counts. */
@@ -159,7 +193,7 @@ const writers: Readonly<Record<StreamFormat, StreamWriter>> = {
   frames: {
     opening: heartbeatFrame,
     heartbeat: heartbeatFrame,
-    frame: (frame) => encodeFrame(bytesOf(frame)),
+    frame: framed,
     error: (error) => encodeErrorFrame(encodeCbor({ error: toWire(error) })),
   },
   events: {
@@ -169,6 +203,19 @@ const writers: Readonly<Record<StreamFormat, StreamWriter>> = {
     error: (error) => event(encodeCbor({ error: toWire(error) }), undefined, "sync-error"),
   },
 };
+
+const framedPages = new WeakMap<LiveFrame, Uint8Array>();
+
+/** As a `Buffer`, which a socket takes as it is; kept with a page, since most often it goes to many devices. */
+function framed(frame: LiveFrame | Uint8Array): Uint8Array {
+  if (frame instanceof Uint8Array) return encodeFrame(frame);
+  const known = framedPages.get(frame);
+  if (known !== undefined) return known;
+  const { buffer, byteOffset, byteLength } = encodeFrame(bytesOf(frame));
+  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  framedPages.set(frame, bytes);
+  return bytes;
+}
 
 /** The cursor to resume at after a frame: that of a page which ends a round. */
 function cursorOf(frame: LiveFrame | Uint8Array): string | undefined {

@@ -10,7 +10,9 @@
  */
 
 import type { Value } from "../../../protocol/ids.ts";
-import type { Rows, SyncConnection, TransactionMode } from "../../../plugin/core.ts";
+import type { Rows, SyncConnection } from "../../../plugin/core.ts";
+import { createKeyTrials } from "../../../plugin/sqlite/key-trials.ts";
+import { transactSync, type TransactionParts } from "../../../plugin/sqlite/transactions.ts";
 import type { Oo1Database, Oo1Statement, Sqlite } from "./sqlite-module.ts";
 
 /** What a page gets for a statement. */
@@ -21,6 +23,8 @@ export interface StatementResult {
 
 /** The connection of the worker that owns the file. */
 export interface WorkerConnection extends SyncConnection {
+  /** What its transactions are made of. */
+  readonly parts: TransactionParts;
   /** Executes one statement and gives its rows and how many it changed. */
   execute(sql: string, params: readonly unknown[]): StatementResult;
   /** Executes statements without parameters or results (pragmas, migrations). */
@@ -69,6 +73,7 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
   const { capi, wasm } = sqlite;
   const c = wasm.exports;
   const prepared = new Map<string, Prepared>();
+  const trials = createKeyTrials(() => c.sqlite3_total_changes(database.pointer));
   let written = new Set<string>();
   const room = { at: 0, bytes: 0, used: 0 };
   let heap = wasm.heap8u();
@@ -78,7 +83,9 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
   function failure(sql: string): SqliteError {
     const code = capi.sqlite3_js_rc_str(c.sqlite3_extended_errcode(database.pointer)) ?? "SQLITE_ERROR";
     const error = new Error(capi.sqlite3_errmsg(database.pointer), { cause: { sql } });
-    return Object.assign(error, { name: "SqliteError", code });
+    const failed = Object.assign(error, { name: "SqliteError", code });
+    trials.failed(failed);
+    return failed;
   }
 
   function prepare(sql: string): Prepared {
@@ -247,7 +254,9 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
     }
     if (c.sqlite3_total_changes(database.pointer) === before) return 0;
     noteWritten(sql, statement);
-    return c.sqlite3_changes(database.pointer);
+    const changes = c.sqlite3_changes(database.pointer);
+    trials.changed(changes);
+    return changes;
   }
 
   function noteWritten(sql: string, statement: Prepared): void {
@@ -298,7 +307,9 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
         const now = c.sqlite3_total_changes(database.pointer);
         if (now === total) continue;
         total = now;
-        changes += c.sqlite3_changes(database.pointer);
+        const changed = c.sqlite3_changes(database.pointer);
+        changes += changed;
+        trials.changed(changed);
       }
     } finally {
       c.sqlite3_reset(pointer);
@@ -308,36 +319,29 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
     return changes;
   }
 
-  function transaction<T>(mode: TransactionMode, body: () => T): T {
-    // Inside a transaction the pragma does nothing, so it comes before and after (rule A4).
-    if (mode === "apply") script("PRAGMA foreign_keys = OFF");
-    try {
-      run(mode === "read" ? "BEGIN" : "BEGIN IMMEDIATE", []);
-      try {
-        const result = body();
-        run("COMMIT", []);
-        return result;
-      } catch (error) {
-        rollback();
-        throw error;
-      }
-    } finally {
-      if (mode === "apply") script("PRAGMA foreign_keys = ON");
-    }
-  }
-
-  function rollback(): void {
-    // Some errors (disk full, I/O) have rolled back already.
-    if (c.sqlite3_get_autocommit(database.pointer) === 0) run("ROLLBACK", []);
-    written.clear();
-  }
+  const parts: TransactionParts = {
+    execute: (sql) => void run(sql, []),
+    isOpen: () => c.sqlite3_get_autocommit(database.pointer) === 0,
+    // The engine's own database always does.
+    enforcesKeys: () => true,
+    enforceKeys: (on) => script(`PRAGMA foreign_keys = ${on ? "ON" : "OFF"}`),
+    trials,
+  };
 
   return {
     kind: "sync",
     all: (sql, params): Rows => execute(sql, params).rows,
     run,
     each,
-    transaction,
+    parts,
+    transaction(mode, body) {
+      try {
+        return transactSync(parts, mode, body);
+      } catch (error) {
+        written.clear();
+        throw error;
+      }
+    },
     execute,
     script,
     isReader: (sql) => c.sqlite3_stmt_readonly(prepare(sql).pointer) !== 0 && !CONTROL.test(sql),

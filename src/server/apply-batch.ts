@@ -1,0 +1,209 @@
+/**
+ * Several transactions of a device at once, as long as nothing stands in their way. Their rows are read once, what becomes of
+ * them is worked out in memory (`batch-draft.ts`), all statements are executed, and one more read tells whether the rows are
+ * what was worked out. It is the short way to what `apply.ts` does one by one, and comes to the same: a transaction that
+ * needs a decision ends the batch before it.
+ *
+ * What is worked out holds only if the database does what it is told and no more. So the log must have grown by one entry for
+ * each statement: a trigger of the app, a cascade or a replaced row would show there. Then the batch is taken back, and
+ * its tables take the long way for a while.
+ *
+ * @module
+ */
+
+import { type Core, each, run } from "../plugin/core.ts";
+import { PREFIX } from "../plugin/names.ts";
+import { readHeadSeq } from "../plugin/oplog.ts";
+import type { SyncDatabase } from "../plugin/sync-database.ts";
+import type { SyncTable } from "../plugin/table.ts";
+import type { Value } from "../protocol/ids.ts";
+import { keyText } from "../protocol/key.ts";
+import { equalValues } from "../protocol/value.ts";
+import type { RowNote } from "./apply.ts";
+import {
+  type BatchTransaction,
+  createDraft,
+  type Draft,
+  type DraftContext,
+  type DraftRow,
+  type RowWrite,
+} from "./batch-draft.ts";
+import { faultOf } from "./database-faults.ts";
+import { appendMarker } from "./declaration.ts";
+import type { LiveRow } from "./judge.ts";
+import { readLiveRows } from "./live-rows.ts";
+import type { RowOperation } from "./operations.ts";
+import { findMoveFault } from "./rights.ts";
+import { sameScopes } from "./scopes.ts";
+
+/** What a batch is applied with. */
+export interface BatchContext extends DraftContext {
+  readonly database: SyncDatabase;
+  /** The time under which each transaction is logged by itself (rule P11); absent where nobody asks for it. */
+  readonly timeOf?: (number: number) => number;
+}
+
+/** What became of it. */
+export interface Batch {
+  /** How many of the transactions were applied, from the first on; nothing is left of the others. */
+  readonly count: number;
+  /** What the server stored otherwise than it was written (rule P5), with the transaction that wrote it. */
+  readonly notes: readonly BatchNote[];
+}
+
+/** A note of one of the transactions. */
+export interface BatchNote {
+  readonly number: number;
+  readonly note: RowNote;
+}
+
+const savepoint = `${PREFIX}batch`;
+const nothing: Batch = { count: 0, notes: [] };
+
+/** How long a table takes the long way, in batches that name it: at first, and at most. */
+const firstDoubt = 16;
+const maxDoubt = 4096;
+
+/** A table on which the database has done more than it was told. */
+interface Doubt {
+  /** Batches until it is trusted again. */
+  left: number;
+  /** How many there were. */
+  lasting: number;
+}
+
+const doubts = new WeakMap<SyncDatabase, Map<SyncTable, Doubt>>();
+
+/** Applies as many of the transactions as need no decision, in the database transaction that is open. */
+export function* applyBatch(context: BatchContext, transactions: readonly BatchTransaction[]): Core<Batch> {
+  const wanted = trusted(context.database, transactions);
+  const changed = new Map<string, RowOperation>();
+  for (const { operations } of wanted)
+    for (const operation of operations) if (operation.kind !== "insert") changed.set(operation.row, operation);
+  const draft = createDraft(context, yield* readLiveRows(changed.values()));
+  let count = 0;
+  while (count < wanted.length && draft.add(wanted[count] as BatchTransaction)) count++;
+  if (count === 0) return nothing;
+
+  yield* run(`SAVEPOINT ${savepoint}`);
+  let notes: readonly BatchNote[] | undefined;
+  let failure: unknown;
+  try {
+    notes = yield* execute(context, draft, wanted);
+  } catch (error) {
+    // Of the data: the long way tells which transaction is at fault. Anything else is transient (rule P12).
+    if (faultOf(error) === undefined) throw error;
+    failure = error;
+  }
+  if (notes === undefined) yield* takeBack(failure);
+  yield* run(`RELEASE ${savepoint}`);
+  return notes === undefined ? nothing : { count, notes };
+}
+
+function* takeBack(failure: unknown): Core<void> {
+  try {
+    yield* run(`ROLLBACK TO ${savepoint}`);
+  } catch (error) {
+    // A trigger that rolls back everything took the savepoint along: what it said is what went wrong.
+    throw failure ?? error;
+  }
+}
+
+/** Executes a draft; undefined when something else has come of it. */
+function* execute(
+  { database, timeOf, writable }: BatchContext,
+  draft: Draft,
+  transactions: readonly BatchTransaction[],
+): Core<readonly BatchNote[] | undefined> {
+  const start = yield* readHeadSeq(database);
+  let expected = 0;
+  let sql = "";
+  let rows: (readonly Value[])[] = [];
+  for (const [i, statements] of draft.statements.entries()) {
+    for (const statement of statements) {
+      if (statement.sql !== sql) {
+        yield* each(sql, rows);
+        ({ sql } = statement);
+        rows = [];
+      }
+      rows.push(statement.params);
+    }
+    expected += statements.length;
+    if (timeOf === undefined || statements.length === 0) continue;
+    yield* each(sql, rows);
+    rows = [];
+    yield* appendMarker(timeOf((transactions[i] as BatchTransaction).number));
+    expected++;
+  }
+  yield* each(sql, rows);
+  if ((yield* readHeadSeq(database)) - start !== expected) {
+    doubt(database, draft);
+    return undefined;
+  }
+  const after = yield* readLiveRows(draft.rows.values());
+  const notes: BatchNote[] = [];
+  for (const [name, row] of draft.rows) if (!isAsDrafted(row, after.get(name), writable, notes)) return undefined;
+  return notes;
+}
+
+/** Whether a row is what it was to be, but for what the database has made of written values. */
+function isAsDrafted(
+  row: DraftRow,
+  after: LiveRow | undefined,
+  writable: ReadonlySet<string>,
+  notes: BatchNote[],
+): boolean {
+  const { table, values, scopes } = row;
+  if (values === undefined || after === undefined) return values === undefined && after === undefined;
+  for (const [i, column] of table.columns.entries()) {
+    const value = values[i];
+    const stored = after.values[i] ?? null;
+    if (value === undefined || value === stored || equalValues(stored, value, column.form)) continue;
+    // Without an entry of its own in the log, only the column's type can have made another value of it.
+    if (!row.writes.some(({ columns }) => columns.includes(column))) return false;
+  }
+  for (const [at, write] of row.writes.entries()) noteStored(row, write, after, at, notes);
+  // Rule P9, for what a new row inherits.
+  if (scopes === undefined) return findMoveFault(table, [], after.scopes, writable) === undefined;
+  return sameScopes(scopes, after.scopes);
+}
+
+/** Rule P5: where the row is not what the device wrote. */
+function noteStored(
+  { table, key, writes }: DraftRow,
+  { number, columns, values }: RowWrite,
+  after: LiveRow,
+  at: number,
+  notes: BatchNote[],
+): void {
+  for (const [i, column] of columns.entries()) {
+    const wrote = values[i] ?? null;
+    const stored = after.values[column.index] ?? null;
+    if (wrote === stored || equalValues(stored, wrote, column.form)) continue;
+    // A later write to the same column is what the device saw last.
+    if (writes.slice(at + 1).some((later) => later.columns.includes(column))) continue;
+    notes.push({ number, note: { table: table.key, rowKey: keyText(key), column: column.key, wrote, stored } });
+  }
+}
+
+/** The transactions before the first that names a table which is in doubt. */
+function trusted(database: SyncDatabase, transactions: readonly BatchTransaction[]): readonly BatchTransaction[] {
+  const doubted = doubts.get(database);
+  if (doubted === undefined) return transactions;
+  const end = transactions.findIndex(({ operations }) =>
+    operations.some(({ table }) => {
+      const found = doubted.get(table);
+      return found !== undefined && found.left > 0 && found.left-- > 0;
+    }),
+  );
+  return end < 0 ? transactions : transactions.slice(0, end);
+}
+
+function doubt(database: SyncDatabase, draft: Draft): void {
+  let doubted = doubts.get(database);
+  if (doubted === undefined) doubts.set(database, (doubted = new Map()));
+  for (const { table } of draft.rows.values()) {
+    const lasting = Math.min(maxDoubt, (doubted.get(table)?.lasting ?? firstDoubt / 2) * 2);
+    doubted.set(table, { left: lasting, lasting });
+  }
+}
