@@ -12,6 +12,8 @@ const pushTests = ["settle", "settle-edges", "apply", "conflict-edges", "check-r
   (name) => server(`${name}.test.ts`),
 );
 const pullTests = ["resume-round", "round", "pull", "page-size"].map((name) => server(`${name}.test.ts`));
+// Without the property test of the batch, which takes too long for each mutant.
+const batchTests = ["apply-batch", "batch-draft", "push"].map((name) => server(`${name}.test.ts`));
 const clientTests = ["apply", "rebase", "beside", "take-back"].map((name) => `src/client/${name}.test.ts`);
 
 /** File to mutate, and the tests that are run against it. */
@@ -24,6 +26,8 @@ const targets = {
   settle: [server("settle.ts"), pushTests],
   execute: [server("execute.ts"), [server("execute.test.ts"), server("assign.test.ts"), ...pushTests]],
   apply: [server("apply.ts"), pushTests],
+  "apply-batch": [server("apply-batch.ts"), batchTests],
+  "batch-draft": [server("batch-draft.ts"), batchTests],
   "check-result": [server("check-result.ts"), pushTests],
   follow: [server("follow.ts"), pushTests],
   push: [server("push.ts"), [server("push.test.ts"), server("poison.test.ts"), ...pushTests]],
@@ -31,9 +35,17 @@ const targets = {
   round: [server("round.ts"), pullTests],
   stretch: [server("stretch.ts"), pullTests],
   rebase: ["src/client/rebase.ts", clientTests],
-  "client-apply": ["src/client/apply.ts", clientTests],
-  "base-images": ["src/client/base-images.ts", clientTests],
-  "leave-queue": ["src/client/leave-queue.ts", ["src/client/identity.test.ts", ...clientTests]],
+  "client-apply": [
+    "src/client/apply.ts",
+    [...["apply-edges", "write-changes"].map((name) => `src/client/${name}.test.ts`), ...clientTests],
+  ],
+  "base-images": ["src/client/base-images.ts", ["src/client/base-images.test.ts", ...clientTests]],
+  "write-changes": [
+    "src/client/write-changes.ts",
+    [...["write-changes", "covered", "brought-rows"].map((name) => `src/client/${name}.test.ts`), ...clientTests],
+  ],
+  covered: ["src/client/covered.ts", ["src/client/covered.test.ts", ...clientTests]],
+  "leave-queue": ["src/client/leave-queue.ts", ["src/client/leave-queue.test.ts", ...clientTests]],
   identity: ["src/client/identity.ts", ["src/client/identity.test.ts", ...clientTests]],
 };
 
