@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { capture, lists, members, todos, type Captured, type schema } from "../testing/capture-fixture.ts";
 import { ddl } from "../testing/capture-fixture.ts";
-import { firstRows, hostileTriggers, writeKinds, writeSql, type Write } from "../testing/capture-writes.ts";
+import { anyWrite, firstRows, hostileTriggers, writeSql } from "../testing/capture-writes.ts";
 import { checkProperty } from "../testing/check-property.ts";
 import { keyText } from "../protocol/key.ts";
 import { lastTransaction, outlineTransactions, readTransactions, type DeviceTransaction } from "./device-log.ts";
@@ -11,14 +11,6 @@ import { lastTransaction, outlineTransactions, readTransactions, type DeviceTran
 import type { SyncColumn, SyncTable } from "./table.ts";
 
 type Device = Captured<typeof schema>;
-
-const number = fc.nat({ max: 19 });
-const write: fc.Arbitrary<Write> = fc.record({
-  kind: fc.nat({ max: writeKinds - 1 }),
-  a: number,
-  b: number,
-  c: number,
-});
 
 const readAll = (it: Device): readonly DeviceTransaction[] =>
   it.run(readTransactions(it.sync, { after: 0, limit: Number.MAX_SAFE_INTEGER }));
@@ -37,7 +29,7 @@ const namesOf = (table: SyncTable, columns: readonly SyncColumn[]): string =>
 
 test("C4: a long queue, read by parts, is what its transactions are one by one", () => {
   checkProperty(
-    fc.property(fc.array(write, { minLength: 70, maxLength: 160 }), (writes) => {
+    fc.property(fc.array(anyWrite, { minLength: 70, maxLength: 160 }), (writes) => {
       using it = capture({ role: "device", ddl: `${ddl}${hostileTriggers}${firstRows}` });
       for (const each of writes) {
         try {

@@ -60,11 +60,21 @@ async function openPair(
   read = ["list:a", "everyone"],
 ): Promise<{ server: ServerFixture; device: HandDevice }> {
   const server = await openServer({ sql: rows, ...options });
-  server.grants.set("ann", { read, write: ["list:a"] });
-  const device = server.device("ann");
+  return { server, device: await openDevice(server, "ann", read, ["list:a"]) };
+}
+
+/** A subject's device, in step with what it may read. */
+async function openDevice(
+  server: ServerFixture,
+  subject: string,
+  read = ["list:a", "everyone"],
+  write: string[] = [],
+): Promise<HandDevice> {
+  server.grants.set(subject, { read, write });
+  const device = server.device(subject);
   await device.handshake();
   await device.pull();
-  return { server, device };
+  return device;
 }
 
 function page(frame: LiveFrame | "over" | undefined): Page {
@@ -212,13 +222,7 @@ describe("live", () => {
   test("L3: devices at the same place share one page and its bytes", async () => {
     const { server, device } = await openPair();
     await using _ = server;
-    server.grants.set("bob", { read: ["list:a", "everyone"], write: [] });
-    server.grants.set("cid", { read: ["list:b"], write: [] });
-    const devices = [device, server.device("bob"), server.device("cid")];
-    for (const each of devices.slice(1)) {
-      await each.handshake();
-      await each.pull();
-    }
+    const devices = [device, await openDevice(server, "bob"), await openDevice(server, "cid", ["list:b"])];
     const [ann, bob, cid] = devices.map((each) => stream(each)) as [OpenStream, OpenStream, OpenStream];
     const waiting = [ann.next(), bob.next()];
     expect(await cid.soon()).toBeUndefined();
@@ -233,10 +237,7 @@ describe("live", () => {
   test("U3: a shared page goes with each device's own lastTx", async () => {
     const { server, device } = await openPair();
     await using _ = server;
-    server.grants.set("bob", { read: ["list:a", "everyone"], write: [] });
-    const bob = server.device("bob");
-    await bob.handshake();
-    await bob.pull();
+    const bob = await openDevice(server, "bob");
     const [forAnn, forBob] = [stream(device), stream(bob)];
     const waiting = [forAnn.next(), forBob.next()];
     await new Promise((resolve) => setTimeout(resolve, 20));
@@ -251,19 +252,9 @@ describe("live", () => {
   test("L3: devices that wrote nothing share each page, whoever else is served between them", async () => {
     const { server, device: writer } = await openPair();
     await using _ = server;
-    const listeners = ["bob", "cid"].map((name) => {
-      server.grants.set(name, { read: ["list:a", "everyone"], write: [] });
-      return server.device(name);
-    }) as [HandDevice, HandDevice];
-    for (const each of listeners) {
-      await each.handshake();
-      await each.pull();
-    }
-    const streams = [listeners[0], writer, listeners[1]].map((each) => stream(each)) as [
-      OpenStream,
-      OpenStream,
-      OpenStream,
-    ];
+    const streams = [await openDevice(server, "bob"), writer, await openDevice(server, "cid")].map((each) =>
+      stream(each),
+    ) as [OpenStream, OpenStream, OpenStream];
     for (let round = 1; round <= 3; round++) {
       const waiting = streams.map((each) => each.next());
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -280,10 +271,7 @@ describe("live", () => {
   test("a device's own changes come back to it when the others have them", async () => {
     const { server, device } = await openPair();
     await using _ = server;
-    server.grants.set("bob", { read: ["list:a", "everyone"], write: [] });
-    const bob = server.device("bob");
-    await bob.handshake();
-    await bob.pull();
+    const bob = await openDevice(server, "bob");
     const order: string[] = [];
     const [own, other] = [stream(device), stream(bob)];
     const waiting = [own.next().then(() => order.push("own")), other.next().then(() => order.push("other"))];

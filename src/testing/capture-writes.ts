@@ -7,6 +7,7 @@
  */
 
 import type { Database } from "better-sqlite3";
+import fc from "fast-check";
 
 /** A write: which one, and what with. */
 export interface Write {
@@ -78,6 +79,16 @@ const templates: readonly Template[] = [
 
 /** How many kinds of writes there are. */
 export const writeKinds = templates.length;
+
+const number = fc.nat({ max: 19 });
+
+/** Any write. */
+export const anyWrite: fc.Arbitrary<Write> = fc.record({
+  kind: fc.nat({ max: writeKinds - 1 }),
+  a: number,
+  b: number,
+  c: number,
+});
 
 /** The SQL of a write. */
 export function writeSql(write: Write): string {
