@@ -220,15 +220,56 @@ describe("a database that does more than it is told", () => {
   });
 });
 
+describe("a database that does something else, with as many entries in the log", () => {
+  const swaps = (event: string, when: string, instead: string): string =>
+    `CREATE TRIGGER app BEFORE ${event} WHEN ${when} BEGIN ${instead}; SELECT RAISE(IGNORE); END`;
+
+  test("P8: a row in whose place a trigger has written another one is missed", async () => {
+    const { server, device } = await open([
+      swaps("INSERT ON todos", "NEW.title = 'elsewhere'", `INSERT INTO things (id, kind) VALUES (x'01', 'a')`),
+    ]);
+    await using _ = server;
+    const outcomes = await device.sync(
+      device.tx(device.insert("todos", "n1", newTodo)),
+      device.tx(device.insert("todos", "n2", { ...newTodo, title: "elsewhere" })),
+    );
+    expect(outcomes).toMatchObject([{ number: 2, status: "rejected", code: "UNDONE" }]);
+    expect(await server.all("SELECT * FROM things")).toEqual([]);
+    expect(device.row("todos", "n1")).toBeDefined();
+  });
+
+  test("P9: a row that a trigger has moved instead of deleting it is judged by where it is now", async () => {
+    const { server, device } = await open([
+      `INSERT INTO comments VALUES ('c1', 't1', 'Mine'), ('c3', 't3', 'Archive')`,
+      `INSERT INTO replies VALUES ('r1', 'c1', 'Yes')`,
+      swaps("DELETE ON replies", "OLD.comment_id = 'c1'", `UPDATE replies SET comment_id = 'c3' WHERE id = OLD.id`),
+    ]);
+    await using _ = server;
+    await device.pull();
+    const seen = device.row("replies", "r1") ?? {};
+    const outcomes = await device.sync(device.tx(device.delete("replies", "r1", seen)));
+    expect(outcomes).toMatchObject([{ number: 1, code: "SCOPE_NOT_WRITABLE" }]);
+    expect(await one(server, "SELECT comment_id FROM replies")).toBe("c1");
+  });
+
+  test("P9: the app's check sees what a trigger has written into another column", async () => {
+    const { server, device } = await open(
+      [swaps("UPDATE OF title ON todos", "true", `UPDATE todos SET notes = 'no' WHERE id = NEW.id`)],
+      { check: (change) => ((change as { after?: { notes: unknown } }).after?.notes === "no" ? "No." : undefined) },
+    );
+    await using _ = server;
+    const outcomes = await device.sync(device.tx(device.update("todos", "t1", { title: ["One", "mine"] })));
+    expect(outcomes).toMatchObject([{ number: 1, code: "INVALID_VALUE", message: "No." }]);
+    expect(await one(server, "SELECT notes FROM todos WHERE id = 't1'")).toBeNull();
+  });
+});
+
 describe("what the database makes of a written value (P5)", () => {
   const codes = sqliteTable("codes", { id: text("id").primaryKey(), code: text("code"), title: text("title") });
+  // The column's type makes numbers of texts that look like them.
+  const sql = ["CREATE TABLE codes (id TEXT PRIMARY KEY NOT NULL, code NUMERIC, title TEXT)"];
   const openCodes = () =>
-    openSmallServer({
-      schema: { codes },
-      sync: defineSync({ codes }, { codes: { scope: "everyone" } }),
-      // The column's type makes numbers of texts that look like them.
-      sql: ["CREATE TABLE codes (id TEXT PRIMARY KEY NOT NULL, code NUMERIC, title TEXT)"],
-    });
+    openSmallServer({ schema: { codes }, sync: defineSync({ codes }, { codes: { scope: "everyone" } }), sql });
   const notes = "SELECT row_key, col, number, wrote, stored FROM _sync_notes ORDER BY 1";
 
   test("is noted once for a value that is written twice, with the transaction that wrote it last", async () => {
@@ -266,6 +307,41 @@ describe("what the database makes of a written value (P5)", () => {
       device.tx(device.insert("codes", "x", { code: "plain", title: "T" })),
     );
     expect(server.all(notes)).toEqual([]);
+  });
+
+  test("P9: is what the app's check sees", async () => {
+    const check = ({ after }: { readonly after?: { readonly code: unknown } }) =>
+      typeof after?.code === "number" ? "A number." : undefined;
+    await using server = await openSmallServer({
+      schema: { codes },
+      sync: defineSync({ codes }, { codes: { scope: "everyone", check } }),
+      sql,
+    });
+    const { device } = server;
+    const outcomes = await device.sync(
+      device.tx(device.insert("codes", "x", { code: "007", title: "T" })),
+      device.tx(device.insert("codes", "y", { code: "plain", title: "T" })),
+    );
+    expect(outcomes).toMatchObject([{ number: 1, code: "INVALID_VALUE", message: "A number." }]);
+    expect(server.all("SELECT id FROM codes")).toEqual([["y"]]);
+  });
+
+  test("P9: decides in which scope the row is", async () => {
+    const scopes = ["code:007", "code:8", "code:008"];
+    await using server = await openSmallServer({
+      schema: { codes },
+      sync: defineSync({ codes }, { codes: { scope: { code: "code" } } }),
+      sql,
+      read: scopes,
+      write: scopes,
+    });
+    const { device } = server;
+    const outcomes = await device.sync(
+      device.tx(device.insert("codes", "x", { code: "007", title: "T" })),
+      device.tx(device.insert("codes", "y", { code: "008", title: "T" })),
+    );
+    expect(outcomes).toMatchObject([{ number: 1, code: "SCOPE_NOT_WRITABLE" }]);
+    expect(server.all("SELECT id, code FROM codes")).toEqual([["y", 8]]);
   });
 });
 

@@ -15,7 +15,7 @@ import { type Core, each, run } from "../plugin/core.ts";
 import { PREFIX } from "../plugin/names.ts";
 import { readHeadSeq } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
-import type { SyncTable } from "../plugin/table.ts";
+import type { SyncColumn, SyncTable } from "../plugin/table.ts";
 import type { Value } from "../protocol/ids.ts";
 import { keyText } from "../protocol/key.ts";
 import { equalValues } from "../protocol/value.ts";
@@ -146,7 +146,10 @@ function* execute(
   return notes;
 }
 
-/** Whether a row is what it was to be, but for what the database has made of written values. */
+/**
+ * Whether a row is what it was judged as, but for what the database has made of written values, which is noted. Most of what
+ * a database may do by itself has shown in the log; not so a trigger that does one thing in the place of another.
+ */
 function isAsDrafted(
   row: DraftRow,
   after: LiveRow | undefined,
@@ -155,13 +158,10 @@ function isAsDrafted(
 ): boolean {
   const { table, values, scopes } = row;
   if (values === undefined || after === undefined) return values === undefined && after === undefined;
-  for (const [i, column] of table.columns.entries()) {
-    const value = values[i];
-    const stored = after.values[i] ?? null;
-    if (value === undefined || value === stored || equalValues(stored, value, column.form)) continue;
-    // Without an entry of its own in the log, only the column's type can have made another value of it.
-    if (!row.writes.some(({ columns }) => columns.includes(column))) return false;
-  }
+  // Rule P9: the check has seen the row as it was to be.
+  const isSame = (column: SyncColumn): boolean =>
+    equalValues(after.values[column.index] ?? null, values[column.index] ?? null, column.form);
+  if (table.check !== undefined && !table.columns.every(isSame)) return false;
   for (const [at, write] of row.writes.entries()) noteStored(row, write, after, at, notes);
   // Rule P9, for what a new row inherits.
   if (scopes === undefined) return findMoveFault(table, [], after.scopes, writable) === undefined;
