@@ -1,6 +1,16 @@
+import type Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import { type Cursor, formatCursor, makeEpoch } from "../protocol/ids.ts";
-import { drivers, newTodo, one, openPair, type ServerFixtureOptions, someRows } from "../testing/server-fixture.ts";
+import {
+  drivers,
+  newTodo,
+  one,
+  openPair,
+  type ServerFixture,
+  type ServerFixtureOptions,
+  someRows,
+} from "../testing/server-fixture.ts";
+import { groupLimits } from "./limits.ts";
 
 const all = ["list:a", "list:b", "list:gone", "everyone", "user:ann", "user:bob"];
 const todo = newTodo;
@@ -132,6 +142,91 @@ describe.each(drivers)("push over %s", (driver) => {
     expect(await one(server, `SELECT count(*) FROM todos WHERE id LIKE 'n%'`)).toBe(1);
     isDown = false;
     expect(await server.service.push(service, message)).toMatchObject({ kind: "ok", lastTx: { number: 3 } });
+  });
+});
+
+describe("I4: a fork", () => {
+  test("is told before anybody is asked about what it pushes", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    await device.push(device.tx(device.insert("todos", "n1", todo)));
+    let asked = 0;
+    const caller = { ...device.caller, authorize: async () => void asked++ };
+    const next = device.tx(device.insert("todos", "n2", todo));
+    const push = (tx: typeof next & { readonly schema?: string }) =>
+      server.service.push(caller, device.message([tx], { previous: { number: 1, stamp: 5 } }));
+    expect((await push(next)).kind).toBe("forked");
+    expect(asked).toBe(0);
+    // Nor for the schema of a device that is another one.
+    expect((await push({ ...next, schema: "0123456789abcdef" })).kind).toBe("forked");
+  });
+
+  test("that comes up while the app is asked writes nothing", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const tx = device.tx(device.insert("todos", "n1", todo));
+    const copy = { ...tx, stamp: tx.stamp + 77, operations: [device.insert("todos", "n9", todo)] };
+    const authorize = async () => void (await device.push(copy));
+    const behind = device.tx(device.insert("todos", "n2", todo));
+    const answer = await server.service.push({ ...device.caller, authorize }, device.message([tx, behind]));
+    expect(answer.kind).toBe("forked");
+    expect(await server.all(`SELECT id FROM todos WHERE id LIKE 'n%'`)).toEqual([["n9"]]);
+  });
+});
+
+describe("groups of transactions", () => {
+  /** The device's last transaction after each commit of the server from now on. */
+  function lastTxAtCommits({ database, db }: ServerFixture): unknown[] {
+    const seen: unknown[] = [];
+    const { connection } = database;
+    const raw = (db as { readonly $client: Database.Database }).$client;
+    const transaction = connection.transaction as (...args: unknown[]) => unknown;
+    Object.assign(connection, {
+      transaction(...args: unknown[]) {
+        const result = transaction.apply(connection, args);
+        if (args[0] === "write") seen.push(raw.prepare("SELECT last_tx FROM _sync_devices").pluck().get());
+        return result;
+      },
+    });
+    return seen;
+  }
+
+  test("P10: share a commit, up to so many that others have their turn; one that is applied by itself counts as several", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const { transactions, alone } = groupLimits;
+    const decided = 10;
+    const fine = transactions - decided * alone;
+    const seen = lastTxAtCommits(server);
+    const outcomes = await device.sync(
+      ...Array.from({ length: fine }, (_each, i) => device.tx(device.insert("todos", `n${i}`, todo))),
+      ...Array.from({ length: decided * 2 }, () => device.tx(device.update("todos", "t1", { title: ["not so", "x"] }))),
+    );
+    expect(outcomes).toHaveLength(decided * 2);
+    expect(seen).toEqual([fine + decided, fine + 2 * decided]);
+  });
+
+  test("promise 4: one that breaks a foreign key is handled in a commit of its own, and no other is", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const orphan = device.insert("comments", "k1", { todoId: "nowhere", body: "x" });
+    const seen = lastTxAtCommits(server);
+    const fine = (id: string) => device.tx(device.insert("todos", id, todo));
+    const outcomes = await device.sync(fine("n1"), fine("n2"), device.tx(orphan), fine("n4"), fine("n5"));
+    expect(outcomes).toMatchObject([{ number: 3, status: "rejected" }]);
+    expect(seen).toEqual([2, 3, 5]);
+  });
+
+  test("tell subscribers of the tables that they changed, those of the app's triggers too", async () => {
+    const { server, device } = await open({
+      sql: [...rows, `CREATE TRIGGER app AFTER INSERT ON todos BEGIN UPDATE lists SET name = 'B+' WHERE id = 'b'; END`],
+    });
+    await using _ = server;
+    const told: unknown[] = [];
+    const stop = server.database.onCommit((tables) => told.push([...tables].sort()));
+    await device.push(device.tx(device.insert("todos", "n1", todo)));
+    stop();
+    expect(told).toEqual([["lists", "todos"]]);
   });
 });
 
@@ -276,5 +371,8 @@ describe("faults of the database", () => {
     expect(outcomes).toMatchObject([{ number: 2, code: "CONSTRAINT" }]);
     expect(device.row("todos", "n1")).toBeDefined();
     expect(device.row("todos", "n3")).toBeDefined();
+    expect(await device.sync(device.tx(device.insert("todos", "n4", { ...todo, title: "stop" })))).toMatchObject([
+      { number: 4, code: "CONSTRAINT" },
+    ]);
   });
 });
