@@ -1,9 +1,13 @@
 import { describe, expect, test } from "vitest";
+import { transact } from "../plugin/core.ts";
+import { knownTables } from "../plugin/known-tables.ts";
 import { metaKeys } from "../plugin/names.ts";
-import { hashScopes } from "../protocol/hash.ts";
+import { hashSchema, hashScopes } from "../protocol/hash.ts";
 import { type Cursor, formatCursor, parseCursor } from "../protocol/ids.ts";
 import type { HandDevice } from "../testing/hand-device.ts";
-import { newTodo, openPair, pageOf, type ServerFixture } from "../testing/server-fixture.ts";
+import type { PullRequest } from "../protocol/pull.ts";
+import { newTodo, one, openPair, pageOf, type ServerFixture } from "../testing/server-fixture.ts";
+import { writeAcknowledgement } from "./pull.ts";
 
 const setMeta = (server: ServerFixture, key: string, value: string): Promise<void> =>
   server.run(`INSERT INTO _sync_meta (k, v) VALUES ('${key}', ${value}) ON CONFLICT DO UPDATE SET v = excluded.v`);
@@ -53,7 +57,58 @@ describe("what a device says that it holds", () => {
   });
 });
 
+describe("what a page says of itself", () => {
+  test("R1: how many entries of the log are left, where only such are", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    for (const id of ["t1", "t2", "t1"]) await server.run(`UPDATE todos SET title = title || '!' WHERE id = '${id}'`);
+    const { round, remaining } = pageOf(await device.ask({ limit: 1 }));
+    expect(round?.phase).toBe("log");
+    expect(remaining).toBe(await one(server, `SELECT count(*) FROM _sync_log WHERE seq > ${round?.next}`));
+    expect(remaining).toBeGreaterThan(0);
+    const fresh = server.device("ann");
+    await fresh.handshake();
+    const first = pageOf(await fresh.ask({ limit: 1 }));
+    expect(first.round?.phase).toBe("snapshot");
+    expect(first).not.toHaveProperty("remaining");
+  });
+
+  test("V2: over which columns it was computed, where the server has not all that the device knows", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    expect(pageOf(await device.ask())).toMatchObject({ schema: device.schema });
+    expect(pageOf(await device.ask())).not.toHaveProperty("shared");
+    const tables = knownTables(server.database.tables);
+    const wider = server.device("ann", { tables: { ...tables, lists: [...(tables["lists"] ?? []), "color"] } });
+    await wider.handshake();
+    await wider.pull();
+    expect(wider.pages).toMatchObject([{ schema: wider.schema, shared: hashSchema(tables) }]);
+    // It has all of them: nothing comes again. Of a base that nobody knows, everything does.
+    expect(pageOf(await wider.ask()).changes).toEqual([]);
+    await server.run("DELETE FROM _sync_schemas");
+    expect(pageOf(await wider.ask()).changes).toEqual([]);
+    const all = pageOf(await wider.ask({ baseSchema: "0123456789abcdef" })).changes;
+    expect(all.map(({ table }) => table)).toEqual(wider.pages[0]?.changes.map(({ table }) => table));
+  });
+});
+
 describe("an acknowledgement", () => {
+  test("I5: is looked at again when it is written: the log may be another one by then", async () => {
+    const { server, device } = await openPair();
+    await using _ = server;
+    await device.push(device.tx(device.insert("todos", "n1", { ...newTodo, title: "forbidden" })));
+    const write = async (request: PullRequest): Promise<readonly unknown[]> => {
+      await transact(server.database.connection, "write", () => writeAcknowledgement(request, "ann"));
+      return server.all("SELECT number FROM _sync_outcomes");
+    };
+    const { seq, stamp } = positionOf(device);
+    expect(await write(device.request({ ackedTx: 1, cursor: formatCursor({ seq, stamp: stamp + 1 }) }))).toEqual([[1]]);
+    expect(await write(device.request({ ackedTx: 2 }))).toEqual([[1]]);
+    const { cursor: _cursor, ...without } = device.request({ ackedTx: 1 });
+    expect(await write(without)).toEqual([[1]]);
+    expect(await write(device.request({ ackedTx: 1 }))).toEqual([]);
+  });
+
   test("I5: of a part of the outcomes drops that part; an older one, or one beyond what was handled, drops none", async () => {
     const { server, device } = await openPair();
     await using _ = server;
