@@ -30,8 +30,17 @@ const targets = {
   "batch-draft": [server("batch-draft.ts"), batchTests],
   "check-result": [server("check-result.ts"), pushTests],
   follow: [server("follow.ts"), pushTests],
-  push: [server("push.ts"), [server("push.test.ts"), server("poison.test.ts"), ...pushTests]],
-  pull: [server("pull.ts"), pullTests],
+  push: [
+    server("push.ts"),
+    [
+      ...["push", "poison", "authorize", "hostile", "apply-batch"].map((name) => server(`${name}.test.ts`)),
+      "src/testing/schema-versions/tables.test.ts",
+    ],
+  ],
+  pull: [
+    server("pull.ts"),
+    ["pull", "pull-positions", "outcomes", "checksums", "retention"].map((name) => server(`${name}.test.ts`)),
+  ],
   round: [server("round.ts"), pullTests],
   stretch: [server("stretch.ts"), pullTests],
   rebase: ["src/client/rebase.ts", clientTests],
