@@ -1,4 +1,6 @@
+import fc from "fast-check";
 import { expect, test } from "vitest";
+import { checkProperty } from "../../../testing/check-property.ts";
 import { openMemoryConnection } from "../../../testing/browser/memory-connection.ts";
 
 test("errors carry SQLite's extended result code and message", async () => {
@@ -55,5 +57,22 @@ test("a reader is a statement that neither writes nor controls transactions", as
   expect(connection.isReader("SELECT * FROM t")).toBe(true);
   expect(connection.isReader("INSERT INTO t VALUES (1) RETURNING id")).toBe(false);
   expect(connection.isReader("BEGIN")).toBe(false);
+  connection.close();
+});
+
+test("values come back as they were bound, whatever lies beside them in their row", async () => {
+  const connection = await openMemoryConnection();
+  connection.script("CREATE TABLE t (id INTEGER PRIMARY KEY, a, b, c, d)");
+  const length = { maxLength: 90, size: "max" } as const;
+  const text = fc.oneof(fc.string(length), fc.string({ ...length, unit: "binary" }));
+  const value = fc.oneof(text, fc.uint8Array({ maxLength: 5000 }), fc.integer(), fc.constant(null));
+  checkProperty(
+    fc.property(fc.array(fc.tuple(value, value, value, value), { minLength: 1, maxLength: 5 }), (rows) => {
+      const numbered = rows.map((row, index) => [index, ...row]);
+      connection.run("DELETE FROM t", []);
+      connection.each("INSERT INTO t VALUES (?, ?, ?, ?, ?)", numbered);
+      expect(connection.all("SELECT * FROM t ORDER BY id", [])).toEqual(numbered);
+    }),
+  );
   connection.close();
 });

@@ -75,7 +75,8 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
   const prepared = new Map<string, Prepared>();
   const trials = createKeyTrials(() => c.sqlite3_total_changes(database.pointer));
   let written = new Set<string>();
-  const room = { at: 0, bytes: 0, used: 0 };
+  /** Where it is and how large, where its next text and its next blob go, and whether the texts lie there already. */
+  const room = { at: 0, bytes: 0, text: 0, blob: 0, isWritten: false };
   let heap = wasm.heap8u();
   const encoder = new TextEncoder();
   const decoder = new TextDecoder();
@@ -119,16 +120,18 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
   }
 
   /**
-   * Makes room for the texts and blobs of one row. They are bound without copying, so the room must not move before the
-   * row has been stepped; the memory itself may grow, so the view is taken anew.
+   * Makes room for the texts and blobs of one row, and writes the texts. They are bound without copying, so the room must
+   * not move before the row has been stepped; the memory itself may grow, so the view is taken anew.
    */
   function makeRoom(params: readonly unknown[]): void {
-    let bytes = 0;
+    let texts = "";
+    let blobs = 0;
     for (let index = 0; index < params.length; index++) {
       const value = params[index];
-      if (typeof value === "string") bytes += value.length * 3;
-      else if (typeof value === "object" && value !== null) bytes += (value as Partial<Uint8Array>).byteLength ?? 0;
+      if (typeof value === "string") texts += value;
+      else if (typeof value === "object" && value !== null) blobs += (value as Partial<Uint8Array>).byteLength ?? 0;
     }
+    const bytes = texts.length * 3 + blobs;
     // A null pointer would bind NULL, also for an empty text.
     if (bytes > room.bytes || room.at === 0) {
       if (room.at) c.sqlite3_free(room.at);
@@ -140,13 +143,20 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
       }
     }
     heap = wasm.heap8u();
-    room.used = 0;
+    room.text = room.at;
+    room.blob = room.at + texts.length * 3;
+    room.isWritten = texts.length > SHORT_TEXT && writeAll(texts);
+  }
+
+  /** Writes all texts of a row in one call. False unless all is ASCII: only then it is known where each of them lies. */
+  function writeAll(texts: string): boolean {
+    return encoder.encodeInto(texts, heap.subarray(room.at, room.at + texts.length)).read === texts.length;
   }
 
   function bindText(pointer: number, index: number, text: string): number {
-    const at = room.at + room.used;
-    const bytes = writeText(text, at);
-    room.used += bytes;
+    const at = room.text;
+    const bytes = room.isWritten ? text.length : writeText(text, at);
+    room.text += bytes;
     return c.sqlite3_bind_text(pointer, index, at, bytes, STATIC);
   }
 
@@ -168,9 +178,9 @@ export function createWorkerConnection(sqlite: Sqlite, database: Oo1Database): W
   function bindBlob(pointer: number, index: number, bytes: Uint8Array): number {
     // A null pointer would bind NULL.
     if (bytes.length === 0) return c.sqlite3_bind_zeroblob(pointer, index, 0);
-    const at = room.at + room.used;
+    const at = room.blob;
     heap.set(bytes, at);
-    room.used += bytes.length;
+    room.blob += bytes.length;
     return c.sqlite3_bind_blob(pointer, index, at, bytes.length, STATIC);
   }
 
