@@ -1,4 +1,11 @@
-import { createTRPCClient, httpBatchLink, httpSubscriptionLink, splitLink, TRPCClientError } from "@trpc/client";
+import {
+  createTRPCClient,
+  httpBatchLink,
+  httpLink,
+  httpSubscriptionLink,
+  splitLink,
+  TRPCClientError,
+} from "@trpc/client";
 import { fetchRequestHandler } from "@trpc/server/adapters/fetch";
 import superjson from "superjson";
 import { describe, expect, test } from "vitest";
@@ -8,6 +15,7 @@ import { FetchEventSource } from "../testing/fetch-event-source.ts";
 import { listen } from "../testing/http-calls.ts";
 import { pullRequest, pushAnswer, pushRequest } from "../testing/sample-messages.ts";
 import { scriptedRouter, type ScriptedRouter, type ScriptedService } from "../testing/scripted-service.ts";
+import { startThreadServer } from "../testing/thread-server.ts";
 import { transportConformance, type OpenConnection } from "../testing/transport-conformance.ts";
 import { trpcTransport, type TrpcSubscriptionHandlers, type TrpcSyncClient } from "./trpc-transport.ts";
 
@@ -41,6 +49,23 @@ describe.each([
   ["without a transformer", overTrpc(undefined)],
 ])("trpcTransport %s", (_name, open) => {
   test.for(transportConformance)("$name", ({ run }) => run(open));
+});
+
+test.each([
+  ["one by one", httpLink],
+  ["gathered", httpBatchLink],
+])("a flushed call reaches the server while the thread is held, calls being sent %s", async (_name, link) => {
+  await using server = await startThreadServer();
+  const { sync } = createTRPCClient<ScriptedRouter>({ links: [link({ url: server.url })] });
+  const transport = trpcTransport(sync);
+  // The server's answers are none; the call before has opened the connection.
+  const pull = () => transport.pull(pullRequest, { signal: never }).catch((error: unknown) => error);
+  await pull();
+  expect(server.holdUntilAsked()).toBe(true);
+  const pulled = pull();
+  await transport.flush?.();
+  expect(server.holdUntilAsked()).toBe(true);
+  expect(await pulled).toBeInstanceOf(SyncError);
 });
 
 /** A client of which a test writes what it is about. */
