@@ -262,6 +262,26 @@ describe("a database that does something else, with as many entries in the log",
     expect(outcomes).toMatchObject([{ number: 1, code: "INVALID_VALUE", message: "No." }]);
     expect(await one(server, "SELECT notes FROM todos WHERE id = 't1'")).toBeNull();
   });
+
+  test("P2: a transaction behind it is judged by what the trigger has written", async () => {
+    const swap = swaps("UPDATE OF title ON todos", "true", `UPDATE todos SET notes = 'theirs' WHERE id = NEW.id`);
+    const outcomesOf = async (together: boolean): Promise<unknown> => {
+      const { server, device } = await open([swap]);
+      await using _ = server;
+      const transactions = [
+        device.tx(device.update("todos", "t1", { title: ["One", "mine"] })),
+        device.tx(device.update("todos", "t1", { notes: [null, "mine"] })),
+      ];
+      const outcomes = together
+        ? await device.sync(...transactions)
+        : [...(await device.sync(...transactions.slice(0, 1))), ...(await device.sync(...transactions.slice(1)))];
+      return [
+        outcomes.map(({ number, status }) => ({ number, status })),
+        await one(server, "SELECT notes FROM todos WHERE id = 't1'"),
+      ];
+    };
+    expect(await outcomesOf(true)).toEqual(await outcomesOf(false));
+  });
 });
 
 describe("what the database makes of a written value (P5)", () => {

@@ -158,10 +158,10 @@ function isAsDrafted(
 ): boolean {
   const { table, values, scopes } = row;
   if (values === undefined || after === undefined) return values === undefined && after === undefined;
-  // Rule P9: the check has seen the row as it was to be.
+  // The row as it was to be is what the check has seen (rule P9), and what a second write was judged by (rule P2).
   const isSame = (column: SyncColumn): boolean =>
     equalValues(after.values[column.index] ?? null, values[column.index] ?? null, column.form);
-  if (table.check !== undefined && !table.columns.every(isSame)) return false;
+  if ((table.check !== undefined || row.writes.length > 1) && !table.columns.every(isSame)) return false;
   for (const [at, write] of row.writes.entries()) noteStored(row, write, after, at, notes);
   // Rule P9, for what a new row inherits.
   if (scopes === undefined) return findMoveFault(table, [], after.scopes, writable) === undefined;
