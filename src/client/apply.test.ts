@@ -216,6 +216,28 @@ describe("unique values on the way", () => {
     ]);
   });
 
+  test("R4: a part of the value that was taken comes back with the change of the other part", async () => {
+    using device = await open();
+    await device.stage([shelf(["a", "1", null]), book(["x", "a", null, "x", 1])]);
+    await device.stage([book(["y", "a", null, "y", 1])]);
+    await device.apply([group("books", "update", ["id", "place"], ["x", 2])]);
+    expect(rows(device, "SELECT id, shelf_id, place FROM books ORDER BY id")).toEqual([
+      ["x", "a", 2],
+      ["y", "a", 1],
+    ]);
+  });
+
+  test("R1: staged pages, read at different times, may each hold the value", async () => {
+    using device = await open();
+    await device.apply([shelf(["a", "1", null])]);
+    await device.stage([shelf(["b", "1", null])]);
+    await device.apply([group("shelves", "update", ["id", "code"], ["a", "3"])]);
+    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([
+      ["a", "3"],
+      ["b", "1"],
+    ]);
+  });
+
   test("R4: a row that made room and is gone in the end was only in the way", async () => {
     using device = await open();
     await device.stage([shelf(["a", "1", null])]);

@@ -148,7 +148,6 @@ function* applyLast(
       ? { scopes: page.scopes }
       : {}),
     end: page,
-    returned: before.handled.number,
     nowMs: context.nowMs,
     keepSentMs: context.keepSentMs ?? defaultKeepSentMs,
   };

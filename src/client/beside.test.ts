@@ -34,7 +34,9 @@ describe("rows that inherit their scopes", () => {
     using device = await open();
     await device.apply([shelf(["a", "A"])]);
     device.db.insert(notes).values({ id: "n" }).run();
-    await expect(device.apply([book(["1", "gone", "x"])])).rejects.toBeInstanceOf(BrokenBase);
+    const broken = device.apply([book(["1", "gone", "x"])]);
+    await expect(broken).rejects.toBeInstanceOf(BrokenBase);
+    await expect(broken).rejects.toMatchObject({ name: "BrokenBase", message: expect.stringContaining("books") });
     expect(rows(device, "SELECT id FROM books")).toEqual([]);
   });
 
@@ -74,6 +76,17 @@ describe("what the device's own columns hold", () => {
     device.raw.exec("INSERT INTO shelves VALUES ('c', 'C', 'mine too')");
     await device.apply([shelf(["c", "C"])], { lastTx: await device.last() });
     expect(rows(device, "SELECT * FROM shelves WHERE id = 'c'")).toEqual([["c", "C", "mine too"]]);
+  });
+
+  test("I3: stays when the server has lost a row that was inserted here, which comes back to it", async () => {
+    using device = await open();
+    await device.apply([]);
+    device.raw.exec("INSERT INTO shelves VALUES ('b', 'B', 'mine')");
+    await device.apply([shelf(["b", "B"])], { lastTx: await device.last() });
+    device.raw.exec("DELETE FROM _sync_meta WHERE k = 'device.cursor'");
+    await device.apply([], { lastTx: { number: 0, stamp: 0 } });
+    expect(await device.pending()).toHaveLength(1);
+    expect(rows(device, "SELECT * FROM shelves")).toEqual([["b", "B", "mine"]]);
   });
 
   test("comes back with a row whose insert was withheld", async () => {

@@ -85,7 +85,22 @@ describe("rows that a page brings whole (A2)", () => {
     expect(device.db.select().from(notes).all()).toEqual([{ id: "a", code: "x", body: "server", stars: 1 }]);
   });
 
-  test.each(["alone", "in a round"])(
+  test("R1: the same where another transaction stays in the queue: only that one is replayed", async () => {
+    const device = await open();
+    insert(device, "a", "x");
+    const first = await device.last();
+    insert(device, "z", "z");
+    written(device);
+    await device.stage([page(["a", "x", "b", 1])]);
+    await device.apply([], { lastTx: first });
+    expect(written(device)).toEqual([
+      ["delete", "z"],
+      ["insert", "z"],
+    ]);
+    expect((await device.base())["notes"]).toMatchObject([{ id: "a" }]);
+  });
+
+  test.each(["alone", "in a round", "with what it stands in the way of"])(
     "a unique index that the schema does not name: what stands in the way is put back first, %s",
     async (how) => {
       const device = await open("CREATE UNIQUE INDEX notes_code ON notes (code);");
@@ -95,7 +110,11 @@ describe("rows that a page brings whole (A2)", () => {
       insert(device, "r", "one");
       const end = { lastTx: await device.last() };
       if (how === "in a round") await device.stage([page(["r", "three", "b", 1])]);
-      await device.apply([page(...(how === "in a round" ? [] : [["r", "three", "b", 1]]))], end);
+      const both = [
+        ["q", "one", "b", 1],
+        ["r", "three", "b", 1],
+      ];
+      await device.apply([page(...(how === "in a round" ? [] : how === "alone" ? both.slice(1) : both))], end);
       expect(device.db.select({ id: notes.id, code: notes.code }).from(notes).orderBy(notes.id).all()).toEqual([
         { id: "q", code: "one" },
         { id: "r", code: "three" },

@@ -1,5 +1,5 @@
 import { eq } from "drizzle-orm";
-import { integer, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { integer, primaryKey, sqliteTable, text, unique } from "drizzle-orm/sqlite-core";
 import { describe, expect, test } from "vitest";
 import { defineSync } from "../plugin/define-sync.ts";
 import { group, openDeviceFixture, type DeviceFixture } from "../testing/device-fixture.ts";
@@ -13,8 +13,19 @@ const notes = sqliteTable("notes", {
   stars: integer(),
   own: text(),
 });
-const definition = defineSync({ notes }, { notes: { scope: "everyone", exclude: ["own"] } });
-const ddl = "CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, code TEXT UNIQUE, body TEXT, stars INTEGER, own TEXT);";
+// A unique value that is a part of the key: no row can make room for another one.
+const seats = sqliteTable("seats", { hall: text().notNull(), seat: text().notNull() }, (table) => [
+  primaryKey({ columns: [table.hall, table.seat] }),
+  unique().on(table.seat),
+]);
+const definition = defineSync(
+  { notes, seats },
+  { notes: { scope: "everyone", exclude: ["own"] }, seats: { scope: "everyone" } },
+);
+const ddl = `
+CREATE TABLE notes (id TEXT PRIMARY KEY NOT NULL, code TEXT UNIQUE, body TEXT, stars INTEGER, own TEXT);
+CREATE TABLE seats (hall TEXT NOT NULL, seat TEXT NOT NULL UNIQUE, PRIMARY KEY (hall, seat));
+`;
 const columns = ["id", "code", "body", "stars"];
 type Cells = readonly (string | number | null)[];
 const whole = (...rows: Cells[]) => group("notes", "row", columns, ...rows);
@@ -51,6 +62,7 @@ async function expectCovered(device: DeviceFixture, rows: readonly Cells[]): Pro
   expect(((await device.base())["notes"] ?? []).map((row) => columns.map((column) => row[column]))).toEqual(rows);
   expect(await device.pending()).toEqual([]);
   expect(device.raw.prepare("SELECT count(*) FROM _sync_base").pluck().get()).toBe(0);
+  expect(await device.checkpoint()).toMatchObject({ withheld: [], cascaded: false });
 }
 
 describe("a page that covers the queue and brings its rows (A2)", () => {
@@ -102,6 +114,27 @@ describe("a page that covers the queue and brings its rows (A2)", () => {
       ["a", "A", "body", 6],
       ["b", "B", "body", 2],
     ]);
+  });
+
+  test("that leaves a column of a row out needs its old value, also where it brings all other rows", async () => {
+    const device = await open();
+    write(device, "a", { body: "mine", stars: 5 });
+    insert(device, "c", "C");
+    await device.apply([patch(["stars"], ["a", 6]), whole(["c", "C", "new", 0])], { lastTx: await device.last() });
+    await expectCovered(device, [
+      ["a", "A", "body", 6],
+      ["b", "B", "body", 2],
+      ["c", "C", "new", 0],
+    ]);
+  });
+
+  test("R1: needs the base where a row that is only shown is in the way of one that it brings", async () => {
+    const device = await open();
+    device.db.insert(seats).values({ hall: "mine", seat: "1" }).run();
+    await device.stage([group("seats", "row", ["hall", "seat"], ["theirs", "1"])]);
+    await device.apply([group("seats", "removal", ["hall", "seat"], ["mine", "1"])], { lastTx: await device.last() });
+    expect(device.db.select().from(seats).all()).toEqual([{ hall: "theirs", seat: "1" }]);
+    expect(await device.pending()).toEqual([]);
   });
 
   test("where an update of a row is all that comes and the row was inserted or deleted here, is not enough", async () => {
@@ -274,5 +307,6 @@ describe("a page that covers the queue and brings its rows (A2)", () => {
       ["a", "A", "new", 1],
       ["c", "C", "new", 0],
     ]);
+    expect(device.db.select({ own: notes.own }).from(notes).where(eq(notes.id, "c")).get()).toEqual({ own: "own c" });
   });
 });

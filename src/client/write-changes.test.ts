@@ -135,6 +135,25 @@ describe("the rows that a page changed, for those who listen", () => {
     ]);
   });
 
+  test("A3: are those that the cascade of a transaction took along which was withheld until now", async () => {
+    using device = await open(true);
+    device.db.transaction((tx) => {
+      tx.insert(todos).values({ id: "4", listId: "a", title: "mine", slot: "free" }).run();
+      tx.delete(todos).where(eq(todos.id, "1")).run();
+    });
+    await device.apply([todo(["5", "a", "theirs", 0, "free", null])], { scopes: both });
+    await device.apply([comment(["c4", "1", "late"])], { scopes: both });
+    expect(ids(device, "comments")).toEqual(["c1", "c2", "c4"]);
+    const result = await device.apply([group("todos", "removal", ["id"], ["5"])], { scopes: both });
+    expect(changesOf(result)).toEqual([
+      "delete comments c1",
+      "delete comments c4",
+      "delete todos 1",
+      "delete todos 5",
+      "insert todos 4",
+    ]);
+  });
+
   test("R4: are those that the first pages of a first sync have written", async () => {
     using device = await openDeviceFixture(definition, ddl);
     device.sync.onCommit(() => {}, { rows: true });
@@ -237,5 +256,56 @@ describe("transactions that leave and others that stay", () => {
     expect(result).toMatchObject({
       settled: [{ outcome: { operations: [{ kind: "update", row: { listId: "a", title: "first", done: 1 } }] } }],
     });
+  });
+});
+
+describe("a failure of the storage is not taken for a row in the way: it ends the page, and nothing of it is left (A2)", () => {
+  /** The first write into a table fails, as on a full disk. */
+  const failOnce = (device: DeviceFixture, table: string): void => {
+    const { connection } = device.sync;
+    if (connection.kind !== "sync") throw new Error("Not over this driver.");
+    const own = connection.each.bind(connection);
+    connection.each = (sql, given) => {
+      if (!new RegExp(`^(INSERT INTO|UPDATE) "${table}"`).test(sql)) return own(sql, given);
+      connection.each = own;
+      throw new Error("The disk is full.");
+    };
+  };
+  const expectEnded = async (device: DeviceFixture, applied: () => Promise<PageResult>): Promise<void> => {
+    const look = async (): Promise<unknown> => [
+      await device.checkpoint(),
+      await device.pending(),
+      rows(device, "SELECT * FROM todos"),
+      rows(device, "SELECT * FROM tags"),
+    ];
+    const before = await look();
+    await expect(applied()).rejects.toThrow("full");
+    expect(await look()).toEqual(before);
+    expect((await applied()).kind).toBe("applied");
+  };
+
+  test("where all that is pending comes back", async () => {
+    using device = await open();
+    rename(device, "1", "mine");
+    const lastTx = await device.last();
+    failOnce(device, "todos");
+    await expectEnded(device, () => device.apply([titled("1", "theirs")], { scopes: both, lastTx }));
+  });
+
+  test("beside transactions that stay", async () => {
+    using device = await open();
+    rename(device, "1", "mine");
+    const lastTx = await device.last();
+    rename(device, "3", "mine");
+    failOnce(device, "todos");
+    await expectEnded(device, () => device.apply([titled("1", "theirs")], { scopes: both, lastTx }));
+  });
+
+  test("where pending transactions are replayed", async () => {
+    using device = await open();
+    device.db.insert(tags).values({ id: "mine", name: "tag" }).run();
+    await device.stage([tag("mine")], { scopes: both });
+    failOnce(device, "tags");
+    await expectEnded(device, () => device.apply([], { scopes: both }));
   });
 });

@@ -71,8 +71,6 @@ export interface PageChanges {
   readonly scopes?: readonly string[];
   /** The last page of a round; absent while a first sync goes on. */
   readonly end?: Page;
-  /** Transactions of the queue up to this number have come back to it: base images know their effects (I3). @default none */
-  readonly returned?: number;
   readonly nowMs?: number;
   readonly keepSentMs?: number;
 }
@@ -94,7 +92,7 @@ export function* writeChanges(
 ): Core<Written> {
   const shown: ShownRows | undefined = sync.isFollowed ? new Map() : undefined;
   if (shown) {
-    if (changes.replaces || changes.scopes || changes.staged.length > 0) yield* noteAll(schema, shown);
+    if (changes.replaces || changes.scopes) yield* noteAll(schema, shown);
     for (const n of changes.staged) yield* noteGroups(bindGroups(schema, (yield* readStagedPage(n)).changes), shown);
     yield* noteGroups(changes.groups, shown);
   }
@@ -206,19 +204,9 @@ function* rebase(
   for (const { entries } of transactions) for (const entry of entries) tables.add(entry.table.key);
   const images = yield* loadImages(schema);
   for (const image of images.values()) tables.add(image.table.key);
-  const returned = changes.returned ?? 0;
-  yield* addFreshImages(
-    schema,
-    images,
-    transactions.filter(({ number }) => number > returned),
-  );
-  // What came back has been part of the base. Undone, it gives the last form that its rows had before (P6), and nothing else.
-  const lastForms: BaseImages = new Map(images);
-  yield* addFreshImages(
-    schema,
-    lastForms,
-    transactions.filter(({ number }) => number <= returned),
-  );
+  // What the server has lost comes back where the base is replaced (I3): undone like the rest, it gives the last form that its
+  // rows had before (P6).
+  yield* addFreshImages(schema, images, transactions);
   if (shown) yield* noteImages(images, shown);
   const write = (): Core<string | undefined> => writeBase(schema, checkpoint, changes, tables);
   const displaced = yield* rewindAndWrite(schema, changes, images, write);
@@ -229,7 +217,7 @@ function* rebase(
   const replayed = yield* replay(
     schema,
     transactions.filter(({ number }) => number > handled),
-    lastFormsAfter(schema, new Map([...lastForms, ...images]), dropped),
+    lastFormsAfter(schema, images, dropped),
   );
   yield* restoreOwn(images);
   yield* storeImages(replayed.images);
