@@ -58,6 +58,23 @@ describe("what is not a page for this device", () => {
     expect(shown(device)).toEqual(["a"]);
   });
 
+  test("I3: a snapshot that comes late, and lacks what has been handled since, is dropped", async () => {
+    using device = await open();
+    await device.apply([]);
+    write(device, "1", "2");
+    const of = await refs(device);
+    await device.apply([tag("1")], { lastTx: ref(of, 1) });
+    await reset(device);
+    const basis = basisOf(await device.checkpoint(), deviceSchema(device.sync).hash);
+    const late = await device.page([tag("1")], { lastTx: ref(of, 1) });
+    // Asked for twice: the other answer was here first, and another reset has come since.
+    await device.apply([tag("1", "2")], { lastTx: ref(of, 2) });
+    await reset(device);
+    expect(await device.applyTo(basis, late)).toEqual({ kind: "stale" });
+    expect(shown(device)).toEqual(["1", "2"]);
+    expect(await device.pending()).toEqual([]);
+  });
+
   test("one that has neither an end nor a continuation is refused", async () => {
     using device = await open();
     const { to: _to, ...page } = await device.page([tag("a")]);

@@ -216,6 +216,19 @@ describe("unique values on the way", () => {
     ]);
   });
 
+  test("R4: a page may take it from a row that holds it in the base alone, under a pending change", async () => {
+    using device = await open();
+    await device.stage([shelf(["a", "1", null])]);
+    device.db.update(shelves).set({ code: "mine" }).run();
+    await device.stage([shelf(["b", "1", null])]);
+    await device.apply([group("shelves", "update", ["id", "code"], ["a", "3"])]);
+    expect(rows(device, "SELECT id, code FROM shelves ORDER BY id")).toEqual([
+      ["a", "mine"],
+      ["b", "1"],
+    ]);
+    expect((await device.base())["shelves"]).toMatchObject([{ code: "3" }, { code: "1" }]);
+  });
+
   test("R4: a part of the value that was taken comes back with the change of the other part", async () => {
     using device = await open();
     await device.stage([shelf(["a", "1", null]), book(["x", "a", null, "x", 1])]);

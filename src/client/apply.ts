@@ -134,8 +134,10 @@ function* applyLast(
   context: ApplyContext,
 ): Core<PageResult> {
   // I3: a page from our own cursor has the effects of all that is handled, whatever the server's record says.
-  const isLost = page.from === undefined && page.lastTx !== undefined && page.lastTx.number < before.handled.number;
-  const { checkpoint, lost } = isLost ? yield* takeBack(before, page.lastTx, context.random) : { checkpoint: before };
+  const { checkpoint, lost } =
+    page.from === undefined && page.lastTx !== undefined
+      ? yield* takeBack(before, page.lastTx, context.random)
+      : { checkpoint: before };
   const isFirst = isFirstSync(checkpoint, page);
   const staged = isFirst || checkpoint.round === undefined ? [] : yield* stagedPages();
   const held = heldAfter(page, checkpoint.held);
