@@ -4,7 +4,7 @@
  *     npm install --no-save @stryker-mutator/core@9.6.1 @stryker-mutator/vitest-runner@9.6.1
  *     TARGET=judge npx stryker run .ci/mutation/stryker.config.mjs
  *
- * 9.6.1 is the newest Stryker that runs on Node 20. One target at a time, with the tests that are about it and nothing
+ * 9.6.1 is the newest Stryker that runs on Node 20. One target at a time, with the tests of its folder and nothing
  * else, so that a run takes minutes. Work in a copy: the install changes `node_modules`.
  */
 import { readdirSync } from "node:fs";
