@@ -36,7 +36,7 @@ const targets = {
   push: [
     server("push.ts"),
     [
-      ...["push", "poison", "authorize", "hostile", "apply-batch"].map((name) => server(`${name}.test.ts`)),
+      ...["push", "poison", "authorize", "hostile", "apply-batch", "settle"].map((name) => server(`${name}.test.ts`)),
       "src/testing/schema-versions/tables.test.ts",
     ],
   ],

@@ -1,5 +1,8 @@
 import type Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
+import { knownTables } from "../plugin/known-tables.ts";
+import { clientWins, lastWriteWins } from "../protocol/conflict.ts";
+import type { KnownTables } from "../protocol/handshake.ts";
 import { type Cursor, formatCursor, makeEpoch } from "../protocol/ids.ts";
 import {
   drivers,
@@ -53,6 +56,9 @@ describe.each(drivers)("push over %s", (driver) => {
     await server.run(`UPDATE todos SET title = 'Other' WHERE id = 'n1'`);
     expect(await device.push(first, second, third)).toMatchObject({ kind: "ok", lastTx: { number: 3 } });
     expect(await one(server, `SELECT title FROM todos WHERE id = 'n1'`)).toBe("Other");
+    // Not even its schema is asked for.
+    const fourth = device.tx(device.insert("todos", "n4", todo));
+    expect(await device.push({ ...third, schema: "0123456789abcdef" }, fourth)).toMatchObject({ kind: "ok" });
   });
 
   test("P9: a refused transaction leaves nothing and holds back none of those behind it", async () => {
@@ -209,24 +215,143 @@ describe("groups of transactions", () => {
   test("promise 4: one that breaks a foreign key is handled in a commit of its own, and no other is", async () => {
     const { server, device } = await open();
     await using _ = server;
-    const orphan = device.insert("comments", "k1", { todoId: "nowhere", body: "x" });
+    const orphan = device.insert("todos", "n3", { ...todo, listId: "gone" });
+    const child = device.insert("comments", "k1", { todoId: "n3", body: "x" });
     const seen = lastTxAtCommits(server);
     const fine = (id: string) => device.tx(device.insert("todos", id, todo));
-    const outcomes = await device.sync(fine("n1"), fine("n2"), device.tx(orphan), fine("n4"), fine("n5"));
-    expect(outcomes).toMatchObject([{ number: 3, status: "rejected" }]);
+    const txs = [fine("n1"), fine("n2"), device.tx(orphan, child), fine("n4"), fine("n5")];
+    expect(await device.sync(...txs)).toMatchObject([
+      { number: 3, code: "CONSTRAINT", message: expect.stringContaining("It writes `todos`, `comments`.") },
+    ]);
     expect(seen).toEqual([2, 3, 5]);
   });
 
   test("tell subscribers of the tables that they changed, those of the app's triggers too", async () => {
     const { server, device } = await open({
+      // Where nobody looks into the log at once.
+      driver: "libsql",
       sql: [...rows, `CREATE TRIGGER app AFTER INSERT ON todos BEGIN UPDATE lists SET name = 'B+' WHERE id = 'b'; END`],
     });
     await using _ = server;
     const told: unknown[] = [];
     const stop = server.database.onCommit((tables) => told.push([...tables].sort()));
-    await device.push(device.tx(device.insert("todos", "n1", todo)));
+    await device.push(
+      device.tx(device.insert("todos", "n1", todo)),
+      device.tx(device.insert("todos", "n2", { ...todo, title: "forbidden" })),
+    );
     stop();
-    expect(told).toEqual([["lists", "todos"]]);
+    expect(told[0]).toEqual(["lists", "todos"]);
+  });
+
+  test("of which nothing was applied tell nobody, but move the head for streams elsewhere", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    let told = 0;
+    const stop = server.database.onCommit(() => told++);
+    const head = async () => Number(await one(server, "SELECT max(seq) FROM _sync_log"));
+    const before = await head();
+    const tx = device.tx(device.insert("todos", "n1", { ...todo, title: "forbidden" }));
+    await device.push(tx);
+    expect(await head()).toBe(before + 1);
+    await device.push(tx);
+    expect(await head()).toBe(before + 1);
+    stop();
+    expect(told).toBe(0);
+  });
+
+  test("P11: are logged with the time of each transaction where last-write-wins asks for it, else as one", async () => {
+    for (const [conflict, expected] of [
+      [lastWriteWins(), [1000, 3000]],
+      [clientWins(), [3000]],
+    ] as const) {
+      const { server, device } = await open({ conflict });
+      await using _ = server;
+      // With a refused row on record, each is applied by itself.
+      await server.run(`INSERT INTO _sync_rejected_keys VALUES ('${device.id}', 'lists', 'nobody', 0)`);
+      const before = Number(await one(server, "SELECT max(seq) FROM _sync_log"));
+      await device.push(
+        { ...device.tx(device.insert("todos", "n1", todo)), hlc: 1000 },
+        { ...device.tx(device.insert("todos", "n2", todo)), hlc: 3000 },
+      );
+      const times = await server.all(`SELECT mask FROM _sync_log WHERE t = 0 AND seq > ${before} ORDER BY seq`);
+      expect(times.flat()).toEqual(expected);
+    }
+  });
+
+  test("P8: what hangs on a row that was refused is refused, also where no foreign key holds", async () => {
+    const { server, device } = await open({ sql: [...rows, "PRAGMA foreign_keys = OFF"] });
+    await using _ = server;
+    const outcomes = await device.sync(
+      device.tx(
+        device.insert("lists", "gone", { name: "Gone", ownerId: null }),
+        device.insert("todos", "n1", { ...todo, title: "forbidden" }),
+      ),
+      device.tx(device.insert("todos", "n2", { ...todo, listId: "gone" })),
+    );
+    expect(outcomes).toMatchObject([{ number: 1 }, { number: 2, code: "DEPENDS_ON_REJECTED", cause: 1 }]);
+  });
+});
+
+describe("what is written while the app is asked", () => {
+  test("P3: and was handled meanwhile, is skipped, and what is behind it is not", async () => {
+    const { server, device } = await open();
+    await using _ = server;
+    const first = device.tx(device.update("todos", "t1", { title: ["One", "Uno"] }));
+    const second = device.tx(device.insert("todos", "n1", todo));
+    let asked = 0;
+    const authorize = async () => {
+      if (++asked > 1) return undefined;
+      await device.push(first);
+      await server.run(`UPDATE todos SET title = 'Other' WHERE id = 't1'`);
+      return undefined;
+    };
+    const answer = await server.service.push({ ...device.caller, authorize }, device.message([first, second]));
+    expect(answer).toMatchObject({ kind: "ok", lastTx: { number: 2 } });
+    await device.pull();
+    expect(device.outcomes).toEqual([]);
+    expect(device.row("todos", "t1")).toMatchObject({ title: "Other" });
+    expect(device.row("todos", "n1")).toBeDefined();
+  });
+});
+
+describe("V3: a row without a value that it must have", () => {
+  /** A device that has written such a row, and what it knew then. */
+  async function openOld() {
+    const { server } = await open();
+    const tables = knownTables(server.database.tables);
+    const { todos: columns = [], ...others } = tables;
+    const old = { ...others, todos: columns.filter((column) => column !== "title") };
+    const device = server.device("ann", { tables: old });
+    await device.handshake();
+    const tx = device.tx(device.insert("todos", "n1", todo));
+    const announce = (now: KnownTables) => server.device("ann", { tables: now, id: device.id }).handshake();
+    return { server, device, tables, old, others, tx, announce };
+  }
+
+  test("waits for the update that brings it, whatever else an update has brought", async () => {
+    const { server, device, old, others, tx, announce } = await openOld();
+    await using _ = server;
+    const push = () => device.push(tx);
+    const waits = { code: "SCHEMA_MISMATCH", details: { tooOld: "device", table: "todos", column: "title" } };
+    await expect(push()).rejects.toMatchObject(waits);
+    await announce({ ...old, todos: old.todos.filter((column) => column !== "notes") });
+    await expect(push()).rejects.toMatchObject(waits);
+    await announce(others);
+    await expect(push()).rejects.toMatchObject(waits);
+    await server.run("DELETE FROM _sync_devices");
+    await expect(push()).rejects.toMatchObject(waits);
+    expect(await one(server, "SELECT count(*) FROM _sync_outcomes")).toBe(0);
+  });
+
+  test("is refused once that has been made, and keeps nobody waiting", async () => {
+    const { server, device, tables, tx, announce } = await openOld();
+    await using _ = server;
+    await announce(tables);
+    const behind = device.tx(device.update("todos", "t1", { notes: ["n1", "mine"] }));
+    const [outcome, ...more] = await device.sync(tx, behind);
+    expect(outcome).toMatchObject({ number: 1, code: "CONSTRAINT", message: expect.stringMatching(/todos.+title/) });
+    expect(more).toEqual([]);
+    expect(await one(server, "SELECT notes FROM todos WHERE id = 't1'")).toBe("mine");
   });
 });
 

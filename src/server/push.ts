@@ -266,7 +266,7 @@ function* handle(
       : yield* judge(context, recorder, tx, clientTime, read);
   switch (verdict.kind) {
     case "mismatch": {
-      const hopeless = findHopeless(context, tx, verdict.error);
+      const hopeless = findHopeless(context, verdict.error);
       if (hopeless === undefined) return { end: "mismatch", error: verdict.error };
       yield* recorder.refuse(tx, read.operations, hopeless, noRows);
       return undefined;
@@ -319,15 +319,9 @@ function* judge(
  * A new row without a value that it must have waits for the app's update (rule V3). Once the device has had it, no update
  * will bring the value: the transaction is refused, and those behind it go on.
  */
-function findHopeless(
-  { announced }: PushContext,
-  tx: PushTransaction,
-  { details }: SyncError<"SCHEMA_MISMATCH">,
-): Refusal | undefined {
-  if (announced === undefined || announced.hash === tx.schema || details?.tooOld !== "device") return undefined;
-  const { table, column } = details;
-  if (table === undefined || column === undefined) return undefined;
-  const isKnown = announced.tableByKey.get(table)?.others.some(({ key }) => key === column) === true;
+function findHopeless({ announced }: PushContext, { details }: SyncError<"SCHEMA_MISMATCH">): Refusal | undefined {
+  const { table = "", column } = details ?? {};
+  const isKnown = announced?.tableByKey.get(table)?.others.some(({ key }) => key === column) === true;
   return isKnown
     ? {
         code: "CONSTRAINT",
