@@ -75,6 +75,17 @@ describe("what needs no decision is drafted, and applied with one savepoint", ()
       "SELECT * FROM slips WHERE id = 's1'",
       [["s1", "a", "back"]],
     ],
+    "P9: a row that ends in another scope than it was in": [
+      (device) => [
+        [device.update("slips", "s1", { list: ["a", "b"] })],
+        [device.update("slips", "s2", { title: ["two", "2"] })],
+      ],
+      "SELECT * FROM slips WHERE list = 'b' ORDER BY id",
+      [
+        ["s1", "b", "one"],
+        ["s2", "b", "2"],
+      ],
+    ],
     "P2: a row that is inserted, changed, deleted and inserted again": [
       (device) => [
         [device.insert("slips", "n", { list: "a", title: "new" })],
@@ -215,6 +226,28 @@ describe("what needs a decision gets it, behind others that do not (promise 4)",
     expect(server.all("SELECT id FROM slips WHERE title = 'fine' ORDER BY id")).toEqual([["x1"], ["x2"], ["x3"]]);
     server.raw.exec("DELETE FROM slips WHERE title = 'fine'");
     expect([slipRows(server), server.all("SELECT * FROM cards"), server.all("SELECT * FROM parts")]).toEqual(before);
+  });
+
+  test("P9: a delete of a row that is in no scope", async () => {
+    await using server = await open();
+    const { device } = server;
+    server.raw.exec("INSERT INTO slips VALUES ('s4', NULL, 'four')");
+    const outcomes = await device.sync(device.tx(device.delete("slips", "s4", { list: null, title: "four" })));
+    expect(outcomes).toMatchObject([refused]);
+    expect(slipRows(server)).toEqual([...some, ["s4", null, "four"]]);
+  });
+
+  test("a parent that takes its children along leaves no doubt about its table", async () => {
+    await using server = await open();
+    const { device } = server;
+    expect(await device.sync(device.tx(device.update("cards", "c1", { list: ["a", "b"] })))).toEqual([]);
+    server.counted.savepoints = 0;
+    await device.sync(
+      device.tx(device.update("cards", "c1", { title: ["one", "x"] })),
+      device.tx(device.update("cards", "c1", { title: ["x", "y"] })),
+    );
+    expect(server.counted.savepoints).toBe(1);
+    expect(server.all("SELECT list, title FROM cards WHERE id = 'c1'")).toEqual([["b", "y"]]);
   });
 
   test("P4: an update, and a delete, of a row that a transaction before has deleted", async () => {
