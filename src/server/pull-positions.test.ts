@@ -3,7 +3,7 @@ import { transact } from "../plugin/core.ts";
 import { knownTables } from "../plugin/known-tables.ts";
 import { metaKeys } from "../plugin/names.ts";
 import { hashSchema, hashScopes } from "../protocol/hash.ts";
-import { type Cursor, formatCursor, parseCursor } from "../protocol/ids.ts";
+import { type Cursor, formatCursor, makeEpoch, parseCursor } from "../protocol/ids.ts";
 import type { HandDevice } from "../testing/hand-device.ts";
 import type { PullRequest } from "../protocol/pull.ts";
 import { newTodo, one, openPair, pageOf, type ServerFixture } from "../testing/server-fixture.ts";
@@ -35,6 +35,24 @@ describe("a cursor", () => {
     await setMeta(server, metaKeys.declaredSince, `${seq + 1}`);
     expect(await device.ask()).toMatchObject({ kind: "reset", reason: "DECLARATION_CHANGED" });
   });
+});
+
+test("I2: a cursor of another history, or of another database, is answered with a reset", async () => {
+  const { server, device } = await openPair();
+  await using _ = server;
+  const { seq, stamp } = positionOf(device);
+  const { epoch, ...without } = device.request();
+  const other = formatCursor({ seq, stamp: stamp + 1 });
+  expect(await device.ask({ cursor: other })).toEqual({ kind: "reset", epoch, reason: "CURSOR_UNKNOWN" });
+  expect(await device.ask({ epoch: makeEpoch() })).toEqual({ kind: "reset", epoch, reason: "EPOCH_CHANGED" });
+  // One that does not say of which database it is, is vouched for by its stamp.
+  expect((await server.service.pull(device.caller, without)).kind).toBe("page");
+});
+
+test("V1: a schema that the server does not know is asked for", async () => {
+  const { server, device } = await openPair();
+  await using _ = server;
+  expect(await device.ask({ schema: "0123456789abcdef" })).toEqual({ kind: "need-schema", epoch: device.epoch });
 });
 
 describe("what a device says that it holds", () => {
