@@ -158,9 +158,13 @@ function isAsDrafted(
 ): boolean {
   const { table, values, scopes } = row;
   if (values === undefined || after === undefined) return values === undefined && after === undefined;
-  // The row as it was to be is what the check has seen (rule P9), and what a second write was judged by (rule P2).
-  const isSame = (column: SyncColumn): boolean =>
-    equalValues(after.values[column.index] ?? null, values[column.index] ?? null, column.form);
+  // The row as it was to be is what the check has seen (rule P9), and what a second write was judged by (rule P2). Which
+  // default the database gives to a column that the device does not know is of interest to the check alone.
+  const isSame = (column: SyncColumn): boolean => {
+    const value = values[column.index];
+    if (value === undefined && table.check === undefined) return true;
+    return equalValues(after.values[column.index] ?? null, value ?? null, column.form);
+  };
   if ((table.check !== undefined || row.writes.length > 1) && !table.columns.every(isSame)) return false;
   for (const [at, write] of row.writes.entries()) noteStored(row, write, after, at, notes);
   // Rule P9, for what a new row inherits.
