@@ -9,6 +9,7 @@ export {
   isUnstampedHead,
   readChangedKeys,
   readEntries,
+  readEntriesAfter,
   readHead,
   readHorizon,
   readHorizonTime,

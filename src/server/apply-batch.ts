@@ -5,15 +5,16 @@
  * needs a decision ends the batch before it.
  *
  * What is worked out holds only if the database does what it is told and no more. So the log must have grown by one entry for
- * each statement: a trigger of the app, a cascade or a replaced row would show there. Then the batch is taken back, and
- * its tables take the long way for a while.
+ * each statement: a trigger of the app, a cascade or a replaced row would show there. Where the batch writes a row more than
+ * once, each entry must be that of its statement, since the row is read only as it is in the end. Otherwise the batch is taken
+ * back, and its tables take the long way for a while.
  *
  * @module
  */
 
 import { type Core, each, run } from "../plugin/core.ts";
 import { PREFIX } from "../plugin/names.ts";
-import { readHeadSeq } from "../plugin/oplog.ts";
+import { type LogEntry, readEntriesAfter, readHeadSeq } from "../plugin/oplog.ts";
 import type { SyncDatabase } from "../plugin/sync-database.ts";
 import type { SyncColumn, SyncTable } from "../plugin/table.ts";
 import type { Value } from "../protocol/ids.ts";
@@ -57,6 +58,14 @@ export interface BatchNote {
   readonly note: RowNote;
 }
 
+/** A batch came to something else, and the database transaction that it began must not stand. */
+export class FailedBatch extends Error {
+  constructor(cause: unknown) {
+    super("A batch came to something else than was worked out.", { cause });
+    this.name = "FailedBatch";
+  }
+}
+
 const savepoint = `${PREFIX}batch`;
 const nothing: Batch = { count: 0, notes: [] };
 
@@ -74,8 +83,16 @@ interface Doubt {
 
 const doubts = new WeakMap<SyncDatabase, Map<SyncTable, Doubt>>();
 
-/** Applies as many of the transactions as need no decision, in the database transaction that is open. */
-export function* applyBatch(context: BatchContext, transactions: readonly BatchTransaction[]): Core<Batch> {
+/**
+ * Applies as many of the transactions as need no decision, in the database transaction that is open. `isFirst`: nothing in it
+ * is worth keeping if they fail, so they have no savepoint, and {@link FailedBatch} is thrown. Under a savepoint SQLite keeps a
+ * copy of each page that a statement with triggers changes, which costs more than the statement.
+ */
+export function* applyBatch(
+  context: BatchContext,
+  transactions: readonly BatchTransaction[],
+  isFirst: boolean,
+): Core<Batch> {
   const wanted = trusted(context.database, transactions);
   const changed = new Map<string, RowOperation>();
   for (const { operations } of wanted)
@@ -85,7 +102,7 @@ export function* applyBatch(context: BatchContext, transactions: readonly BatchT
   while (count < wanted.length && draft.add(wanted[count] as BatchTransaction)) count++;
   if (count === 0) return nothing;
 
-  yield* run(`SAVEPOINT ${savepoint}`);
+  if (!isFirst) yield* run(`SAVEPOINT ${savepoint}`);
   let notes: readonly BatchNote[] | undefined;
   let failure: unknown;
   try {
@@ -95,8 +112,11 @@ export function* applyBatch(context: BatchContext, transactions: readonly BatchT
     if (faultOf(error) === undefined) throw error;
     failure = error;
   }
-  if (notes === undefined) yield* takeBack(failure);
-  yield* run(`RELEASE ${savepoint}`);
+  if (notes === undefined) {
+    if (isFirst) throw new FailedBatch(failure);
+    yield* takeBack(failure);
+  }
+  if (!isFirst) yield* run(`RELEASE ${savepoint}`);
   return notes === undefined ? nothing : { count, notes };
 }
 
@@ -136,7 +156,10 @@ function* execute(
     expected++;
   }
   yield* each(sql, rows);
-  if ((yield* readHeadSeq(database)) - start !== expected) {
+  const isTold =
+    (yield* readHeadSeq(database)) - start === expected &&
+    (!draft.hides || areEntriesOf(draft.steps, yield* readEntriesAfter(database, start, expected)));
+  if (!isTold) {
     doubt(database, draft);
     return undefined;
   }
@@ -144,6 +167,27 @@ function* execute(
   const notes: BatchNote[] = [];
   for (const [name, row] of draft.rows) if (!isAsDrafted(row, after.get(name), writable, notes)) return undefined;
   return notes;
+}
+
+/**
+ * Whether entries of the log are those of the statements. Not so where a trigger does one thing in the place of another, or
+ * the type of a column makes another key or scope of a value.
+ */
+function areEntriesOf(steps: readonly DraftRow[], entries: readonly LogEntry[]): boolean {
+  return (
+    steps.length === entries.length &&
+    steps.every(({ table, key, kind, scopes, writes }, i) => {
+      const entry = entries[i] as LogEntry;
+      return (
+        entry.table === table &&
+        entry.kind === kind &&
+        keyText(entry.key) === keyText(key) &&
+        entry.columns.every((column) => writes.at(-1)?.columns.includes(column) === true) &&
+        // What is inherited cannot be written again in the same batch.
+        (scopes === undefined || sameScopes(scopes, entry.after))
+      );
+    })
+  );
 }
 
 /**
@@ -158,14 +202,10 @@ function isAsDrafted(
 ): boolean {
   const { table, values, scopes } = row;
   if (values === undefined || after === undefined) return values === undefined && after === undefined;
-  // The row as it was to be is what the check has seen (rule P9), and what a second write was judged by (rule P2). Which
-  // default the database gives to a column that the device does not know is of interest to the check alone.
-  const isSame = (column: SyncColumn): boolean => {
-    const value = values[column.index];
-    if (value === undefined && table.check === undefined) return true;
-    return equalValues(after.values[column.index] ?? null, value ?? null, column.form);
-  };
-  if ((table.check !== undefined || row.writes.length > 1) && !table.columns.every(isSame)) return false;
+  // The row as it was to be is what the check has seen (rule P9).
+  const isSame = ({ index, form }: SyncColumn): boolean =>
+    equalValues(after.values[index] ?? null, values[index] ?? null, form);
+  if (table.check !== undefined && !table.columns.every(isSame)) return false;
   for (const [at, write] of row.writes.entries()) noteStored(row, write, after, at, notes);
   // Rule P9, for what a new row inherits.
   if (scopes === undefined) return findMoveFault(table, [], after.scopes, writable) === undefined;

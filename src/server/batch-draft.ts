@@ -32,6 +32,8 @@ export interface BatchTransaction {
 export interface DraftRow {
   readonly table: SyncTable;
   readonly key: Key;
+  /** What makes it so. */
+  readonly kind: RowOperation["kind"];
   /** By the columns' index, undefined where the database decides; undefined for a row that is deleted. */
   readonly values: readonly (Value | undefined)[] | undefined;
   /** Undefined where they are inherited, and looked up later. */
@@ -58,12 +60,17 @@ export interface Draft {
   readonly rows: ReadonlyMap<string, DraftRow>;
   /** What is to be executed, in order: for each transaction its statements. */
   readonly statements: readonly (readonly Statement[])[];
+  /** The row that each of the statements makes, in their order. */
+  readonly steps: readonly DraftRow[];
+  /** Whether a row is written more than once, so that {@link rows} does not show all that is made. */
+  readonly hides: boolean;
 }
 
 /** Begins a draft. `live` holds the rows that the transactions change or delete. */
 export function createDraft({ writable, assign }: DraftContext, live: LiveRows): Draft {
   const rows = new Map<string, DraftRow>();
   const statements: (readonly Statement[])[] = [];
+  const steps: DraftRow[] = [];
 
   const before = (operation: RowOperation): LiveRow | undefined => {
     const drafted = rows.get(operation.row);
@@ -79,11 +86,13 @@ export function createDraft({ writable, assign }: DraftContext, live: LiveRows):
 
   const draft = (operation: RowOperation, number: number): readonly [DraftRow, Statement] | undefined => {
     if (!hasKnownScopes(operation)) return undefined;
-    const { table, key } = operation;
+    const { table, key, kind } = operation;
+    const earlier = rows.get(operation.row)?.writes ?? none;
+    // A check sees what the database makes of each write (rule P9), which is looked at in the end.
+    if (table.check !== undefined && earlier.length > 0) return undefined;
     const row = before(operation);
-    const earlier = rows.get(operation.row)?.writes ?? [];
     const write: RowWrite = { number, columns: operation.columns, values: operation.values };
-    switch (operation.kind) {
+    switch (kind) {
       case "insert": {
         if (row !== undefined) return undefined;
         const whole = completed(operation, assign);
@@ -96,7 +105,7 @@ export function createDraft({ writable, assign }: DraftContext, live: LiveRows):
         if (scopes !== undefined && findMoveFault(table, none, scopes, writable) !== undefined) return undefined;
         // A check sees whole rows.
         if (table.check !== undefined && values.includes(undefined)) return undefined;
-        const made = { table, key, values, scopes, writes: [...earlier, write] };
+        const made = { table, key, kind, values, scopes, writes: [...earlier, write] };
         return fails(made, undefined) ? undefined : [made, insertStatement(table, key, whole.columns, whole.values)];
       }
       case "update": {
@@ -110,7 +119,7 @@ export function createDraft({ writable, assign }: DraftContext, live: LiveRows):
           values[(operation.columns[i] as SyncColumn).index] = operation.values[i] as Value;
         const scopes = moves ? ownScopes(table, (column) => values[column.index]) : row.scopes;
         if (moves && findMoveFault(table, row.scopes, scopes, writable) !== undefined) return undefined;
-        const made = { table, key, values, scopes, writes: [...earlier, write] };
+        const made = { table, key, kind, values, scopes, writes: [...earlier, write] };
         if (fails(made, row)) return undefined;
         return [made, updateStatement(table, key, operation.columns, operation.values)];
       }
@@ -119,7 +128,7 @@ export function createDraft({ writable, assign }: DraftContext, live: LiveRows):
         if (findRightFault(table, row.scopes, writable) !== undefined) return undefined;
         if (findMoveFault(table, row.scopes, undefined, writable) !== undefined) return undefined;
         if (findClash(netOf(operation), row, []) !== undefined) return undefined;
-        const made = { table, key, values: undefined, scopes: none, writes: none };
+        const made = { table, key, kind, values: undefined, scopes: none, writes: none };
         return fails(made, row) ? undefined : [made, deleteStatement(table, key)];
       }
     }
@@ -128,6 +137,10 @@ export function createDraft({ writable, assign }: DraftContext, live: LiveRows):
   return {
     rows,
     statements,
+    steps,
+    get hides() {
+      return rows.size < steps.length;
+    },
     add({ number, operations }) {
       const drafted = new Map<string, DraftRow>();
       const own: Statement[] = [];
@@ -139,7 +152,10 @@ export function createDraft({ writable, assign }: DraftContext, live: LiveRows):
         drafted.set(operation.row, made[0]);
         own.push(made[1]);
       }
-      for (const [row, made] of drafted) rows.set(row, made);
+      for (const [row, made] of drafted) {
+        rows.set(row, made);
+        steps.push(made);
+      }
       statements.push(own);
       return true;
     },

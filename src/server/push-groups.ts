@@ -11,6 +11,7 @@ import { setImmediate } from "node:timers/promises";
 import { transact } from "../plugin/core.ts";
 import { unreachable } from "../protocol/errors.ts";
 import type { PushRequest, PushTransaction } from "../protocol/push.ts";
+import { FailedBatch } from "./apply-batch.ts";
 import { faultOf, isLocked } from "./database-faults.ts";
 import { groupLimits } from "./limits.ts";
 import { type GroupMode, type GroupResult, type PushContext, pushGroup } from "./push.ts";
@@ -26,6 +27,14 @@ export async function pushInGroups(
     const result = await transact(context.database.connection, "write", () => pushGroup(context, request, group, mode));
     onGroup(result);
     return result;
+  };
+  const runTogether = async (group: readonly PushTransaction[]): Promise<GroupResult> => {
+    try {
+      return await run(group, "together");
+    } catch (error) {
+      if (!(error instanceof FailedBatch)) throw error;
+      return run(group, "again");
+    }
   };
   const runAlone = async (tx: PushTransaction): Promise<GroupResult> => {
     try {
@@ -46,7 +55,7 @@ export async function pushInGroups(
     const group = nextGroup(txs, at);
     let end = at + group.length;
     try {
-      result = await run(group, "together");
+      result = await runTogether(group);
       at += result.next;
       if (result.end === "done" || result.end === "full") continue;
       if (result.end !== "alone") return result;

@@ -84,10 +84,11 @@ export function* preparePush(request: PushRequest, subject: string, schemas: Sch
 }
 
 /**
- * How a group is handled. `together`: one after the other. `alone`: a single transaction, with foreign keys checked at
- * its commit. `refuse`: a single transaction whose commit the database refused.
+ * How a group is handled. `together`: one after the other; throws {@link FailedBatch} where it cannot begin with a batch.
+ * `again`: the same after that. `alone`: a single transaction, with foreign keys checked at its commit. `refuse`: a single
+ * transaction whose commit the database refused.
  */
-export type GroupMode = "together" | "alone" | "refuse";
+export type GroupMode = "together" | "again" | "alone" | "refuse";
 
 /**
  * How far a group came. `done`: all of it. `full`: what is left goes into a database transaction of its own, so that others have
@@ -176,12 +177,15 @@ export function* pushGroup(
       stop = result("gap", i);
       break;
     }
+    const isFirst = schema === undefined;
     // C5: what strangers left open is not this device's.
-    if (schema === undefined) {
+    if (isFirst) {
       yield* closeTransaction(database, context.nextHlc());
       start = yield* readHeadSeq(database);
     }
-    let count = mode === "together" ? yield* handleTogether(context, recorder, txs.slice(i, i + window)) : 0;
+    let count = 0;
+    if (mode === "together" || mode === "again")
+      count = yield* handleTogether(context, recorder, txs.slice(i, i + window), isFirst && mode === "together");
     // Where one needs a decision, the next ones often do: they are tried in growing numbers.
     window = count < window ? 1 : window * 2;
     if (count === 0) {
@@ -222,7 +226,12 @@ function isForked(request: PushRequest, device: DeviceRecord): boolean {
 }
 
 /** Handles as many of the transactions as need no decision; answers how many. */
-function* handleTogether(context: PushContext, recorder: Recorder, txs: readonly PushTransaction[]): Core<number> {
+function* handleTogether(
+  context: PushContext,
+  recorder: Recorder,
+  txs: readonly PushTransaction[],
+  isFirst: boolean,
+): Core<number> {
   // P8: each has to be compared with what was refused.
   if (recorder.hasRejected) return 0;
   const transactions: BatchTransaction[] = [];
@@ -242,7 +251,7 @@ function* handleTogether(context: PushContext, recorder: Recorder, txs: readonly
     assign,
     ...(database.tables.some(needsTimes) ? { timeOf } : {}),
   };
-  const { count, notes } = yield* applyBatch(batch, transactions);
+  const { count, notes } = yield* applyBatch(batch, transactions, isFirst);
   for (const tx of notes.length === 0 ? [] : txs.slice(0, count)) {
     const own = notes.filter(({ number }) => number === tx.number).map(({ note }) => note);
     yield* recorder.keep(tx, { kind: "applied", conflicts: [], notes: own, inserted: [] });

@@ -154,6 +154,17 @@ export function* readEntries(
   return { entries, reached: upTo };
 }
 
+/** Reads entries after a seq, whatever their scopes. */
+export function* readEntriesAfter(sync: SyncDatabase, after: number, limit: number): Core<readonly LogEntry[]> {
+  const entries: LogEntry[] = [];
+  const rows = yield* all(`SELECT ${entryFields(sync)} FROM ${LOG} WHERE seq > ? ORDER BY seq ${LIMIT_SQL}`, [
+    after,
+    limit,
+  ]);
+  yield* append(sync, rows, undefined, entries);
+  return entries;
+}
+
 /**
  * The newest seq; 0 before the log is installed. For both roles. Once installed, one statement: what is asked for before a
  * write is answered before it, on asynchronous drivers too.
