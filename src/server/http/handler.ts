@@ -52,6 +52,8 @@ export type SyncHandler = Handle & { readonly GET: Handle; readonly POST: Handle
  * ```
  */
 export function createSyncHandler<TRouter extends AnyTRPCRouter>(options: SyncHandlerOptions<TRouter>): SyncHandler {
+  // Node loads its Fetch API where it is named first: better now than while the first caller waits.
+  void globalThis.Headers;
   const limits = { ...defaultHandlerLimits, ...options.limits };
   const procedures = createProcedures(options.router, options.procedures);
   const cors = createCors(options.cors);
