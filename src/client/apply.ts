@@ -24,7 +24,7 @@ import { judgeIdentity, takeBack } from "./identity.ts";
 import { type Settled, defaultKeepSentMs } from "./leave-queue.ts";
 import { stampOfId } from "./outcomes.ts";
 import { bindGroups } from "./row-writer.ts";
-import { clearStage, stagePage, stagedPages } from "./stage.ts";
+import { clearStage, forgetChanges, stagePage, stagedPages } from "./stage.ts";
 import { type PageChanges, writeChanges } from "./write-changes.ts";
 
 /** The state that a request was made from (rule A1). */
@@ -108,7 +108,7 @@ function* applyPart(sync: SyncDatabase, schema: DeviceSchema, checkpoint: Checkp
     throw new SyncError({ code: "INVALID_MESSAGE", message: "A page has neither an end nor a continuation." });
   const next: Checkpoint = { ...checkpoint, epoch: page.epoch, round: roundText(page.round), roundSchema: schema.hash };
   if (!isFirstSync(checkpoint, page)) {
-    yield* stagePage(page);
+    yield* stagePage(schema, page);
     yield* writeCheckpoint(checkpoint, next);
     return { kind: "staged", tables: new Set(), applied: [] };
   }
@@ -154,7 +154,10 @@ function* applyLast(
     keepSentMs: context.keepSentMs ?? defaultKeepSentMs,
   };
   const written = yield* writeChanges(sync, schema, checkpoint, changes);
-  if (staged.length > 0) yield* clearStage();
+  if (staged.length > 0) {
+    yield* clearStage();
+    forgetChanges(schema);
+  }
   const lastTx = page.lastTx ?? checkpoint.handled;
   yield* writeCheckpoint(checkpoint, {
     ...checkpoint,

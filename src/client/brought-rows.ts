@@ -13,7 +13,7 @@ import type { Value } from "../protocol/ids.ts";
 import { imageName, type BaseImages } from "./base-images.ts";
 import type { DeviceSchema } from "./device-schema.ts";
 import { bindGroups, type BoundGroup } from "./row-writer.ts";
-import { readStagedPage } from "./stage.ts";
+import { readStagedChanges } from "./stage.ts";
 
 /** Staged pages that are looked through; it is not worth decoding a long round twice. */
 const maxStagedPages = 8;
@@ -47,7 +47,7 @@ export function* withoutBroughtByRound(
   if (round.staged.length > maxStagedPages) return left;
   for (const n of round.staged) {
     if (left.size === 0) return left;
-    left = withoutBrought(left, bindGroups(schema, (yield* readStagedPage(n)).changes));
+    left = withoutBrought(left, bindGroups(schema, yield* readStagedChanges(schema, n)));
   }
   return left;
 }

@@ -46,7 +46,7 @@ import {
   writeGroups,
 } from "./row-writer.ts";
 import { dropAll, dropOutside } from "./scope-drop.ts";
-import { readStagedPage } from "./stage.ts";
+import { readStagedChanges } from "./stage.ts";
 import { isConstraintError } from "./storage-error.ts";
 import { type Beside, leavesKeptAlone } from "./untouched.ts";
 
@@ -93,7 +93,7 @@ export function* writeChanges(
   const shown: ShownRows | undefined = sync.isFollowed ? new Map() : undefined;
   if (shown) {
     if (changes.replaces || changes.scopes) yield* noteAll(schema, shown);
-    for (const n of changes.staged) yield* noteGroups(bindGroups(schema, (yield* readStagedPage(n)).changes), shown);
+    for (const n of changes.staged) yield* noteGroups(bindGroups(schema, yield* readStagedChanges(schema, n)), shown);
     yield* noteGroups(changes.groups, shown);
   }
   const written = yield* writeNoting(sync, schema, checkpoint, changes, shown);
@@ -274,7 +274,7 @@ function* writeBase(
   }
   const inherited = collectInheritedKeys(schema);
   for (const n of changes.staged) {
-    const groups = bindGroups(schema, (yield* readStagedPage(n)).changes);
+    const groups = bindGroups(schema, yield* readStagedChanges(schema, n));
     for (const group of groups) tables.add(group.table.key);
     inherited.note(groups);
     yield* writeGroups(groups, { displaced, areNew: changes.isFresh });
