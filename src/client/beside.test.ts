@@ -161,3 +161,73 @@ describe("the rows that a page changed", () => {
     expect(changes(await device.apply([shelf(["a", "A"])]))).toEqual([]);
   });
 });
+
+describe("a trigger of the app that passes over what is there already", () => {
+  // SQLite applies what a statement says of conflicts to the statements of its triggers, too.
+  const counts = `
+CREATE TABLE seen (id TEXT PRIMARY KEY NOT NULL);
+CREATE TRIGGER app_i AFTER INSERT ON notes BEGIN INSERT OR IGNORE INTO seen VALUES (NEW.id); END;
+CREATE TRIGGER app_u AFTER UPDATE ON notes BEGIN INSERT OR IGNORE INTO seen VALUES (NEW.id); END;
+`;
+  const note = (...cells: string[][]) => group("notes", "row", ["id", "title"], ...cells);
+
+  test("A2: does so where nothing waits", async () => {
+    using device = await openDeviceFixture(definition, ddl + counts);
+    await device.apply([note(["a", "A"])]);
+    await device.apply([note(["a", "AA"], ["b", "B"])]);
+    expect(rows(device, "SELECT * FROM notes")).toEqual([
+      ["a", "AA"],
+      ["b", "B"],
+    ]);
+    expect(rows(device, "SELECT id FROM seen ORDER BY id")).toEqual([["a"], ["b"]]);
+  });
+
+  test("A2: does so beside pending rows", async () => {
+    using device = await openDeviceFixture(definition, ddl + counts);
+    await device.apply([note(["a", "A"], ["b", "B"])]);
+    device.db.insert(shelves).values({ id: "s" }).run();
+    await device.apply([note(["a", "AA"], ["c", "C"])]);
+    expect(rows(device, "SELECT * FROM notes")).toEqual([
+      ["a", "AA"],
+      ["b", "B"],
+      ["c", "C"],
+    ]);
+    expect(rows(device, "SELECT id FROM seen ORDER BY id")).toEqual([["a"], ["b"], ["c"]]);
+    expect(await device.pending()).toHaveLength(1);
+  });
+
+  test("A2: does so where a page covers the queue", async () => {
+    using device = await openDeviceFixture(definition, ddl + counts);
+    await device.apply([note(["a", "A"])]);
+    device.db.update(notes).set({ title: "mine" }).run();
+    await device.apply([note(["a", "theirs"], ["b", "B"])], { lastTx: await device.last() });
+    expect(rows(device, "SELECT * FROM notes")).toEqual([
+      ["a", "theirs"],
+      ["b", "B"],
+    ]);
+    expect(rows(device, "SELECT id FROM seen ORDER BY id")).toEqual([["a"], ["b"]]);
+    expect(await device.pending()).toEqual([]);
+  });
+
+  test("A2: does so where a row is put back", async () => {
+    using device = await openDeviceFixture(definition, ddl + counts);
+    await device.apply([note(["a", "A"])]);
+    device.db.update(notes).set({ title: "mine" }).run();
+    // What was refused is nowhere in the page.
+    await device.apply([note(["b", "B"])], { lastTx: await device.last() });
+    expect(rows(device, "SELECT * FROM notes")).toEqual([
+      ["a", "A"],
+      ["b", "B"],
+    ]);
+    expect(rows(device, "SELECT id FROM seen ORDER BY id")).toEqual([["a"], ["b"]]);
+  });
+
+  test("A3: does so where an insert is replayed over a row, which is not withheld", async () => {
+    using device = await openDeviceFixture(definition, ddl + counts);
+    await device.apply([]);
+    device.db.insert(notes).values({ id: "a", title: "mine" }).run();
+    await device.apply([note(["a", "theirs"])]);
+    expect(rows(device, "SELECT * FROM notes")).toEqual([["a", "mine"]]);
+    expect(await device.checkpoint()).toMatchObject({ withheld: [] });
+  });
+});

@@ -17,7 +17,7 @@ import { keyText } from "../protocol/key.ts";
 import { imageName, readOwn, type BaseImages } from "./base-images.ts";
 import { BrokenKey, checkKeys, deleteCascading, noteReferences, updateCascading, type KeyWatch } from "./cascade.ts";
 import type { DeviceSchema, DeviceTable } from "./device-schema.ts";
-import { readRow, readRows, updateSql, upsertSql } from "./row-sql.ts";
+import { putRow, readRow, readRows, updateSql } from "./row-sql.ts";
 import { isConstraintError } from "./storage-error.ts";
 
 /** What a replay left behind. */
@@ -132,8 +132,7 @@ function* replayEntry(table: DeviceTable, entry: DeviceEntry, watch: KeyWatch): 
     targetColumns.some((column) => columns.includes(column)),
   );
   const before = isReferenced ? yield* readRow(table, entry.key) : undefined;
-  if (entry.kind === "insert")
-    yield* run(upsertSql(table, [...table.keyColumns, ...columns]), [...entry.key, ...values]);
+  if (entry.kind === "insert") yield* putRow(table, [...table.keyColumns, ...columns], [...entry.key, ...values]);
   else if ((yield* run(updateSql(table, columns), [...values, ...entry.key])) === 0) return;
   if (before) yield* updateCascading(table, columns, entry.key, before, watch);
   if (table.references.length > 0) {

@@ -13,7 +13,7 @@ import { SyncError } from "../protocol/errors.ts";
 import type { Key, Value } from "../protocol/ids.ts";
 import { deviceSchema, type DeviceTable } from "./device-schema.ts";
 import type { LocalOperation } from "./outcomes.ts";
-import { deleteSql, updateSql, upsertSql } from "./row-sql.ts";
+import { deleteSql, putRow, updateSql } from "./row-sql.ts";
 import { isConstraintError } from "./storage-error.ts";
 
 /** Executes operations as one local transaction; the caller has closed what was open before. */
@@ -55,7 +55,7 @@ function* writeOne(table: DeviceTable, { kind, key, values, row }: LocalOperatio
 
 function* insert(table: DeviceTable, key: Key, row: Readonly<Record<string, Value>>): Core<void> {
   const { columns, values } = columnsOf(table, row);
-  yield* run(upsertSql(table, [...table.keyColumns, ...columns]), [...key, ...values]);
+  yield* putRow(table, [...table.keyColumns, ...columns], [...key, ...values]);
 }
 
 function rowGone(table: string): SyncError {

@@ -6,7 +6,7 @@
  * @module
  */
 
-import { all, type Core } from "../plugin/core.ts";
+import { all, type Core, run } from "../plugin/core.ts";
 import { identifier } from "../plugin/sqlite/quote.ts";
 import type { SyncColumn } from "../plugin/table.ts";
 import type { Key, Value } from "../protocol/ids.ts";
@@ -14,38 +14,73 @@ import { keyText } from "../protocol/key.ts";
 import type { DeviceTable } from "./device-schema.ts";
 
 /**
+ * What a statement that writes rows leaves of itself when a constraint refuses it: nothing, or whatever it had done. The latter
+ * is for one that is undone from outside: under a savepoint, SQLite keeps a copy of each page that a statement with triggers
+ * changes, to be able to undo it alone, which costs more than the statement.
+ */
+export type OnRefusal = "undo" | "keep";
+
+/**
  * Inserts a row or overwrites the given columns of it; a row that is like that already is left alone. Parameters: the
  * columns, the key's first.
  */
-export function upsertSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
-  return cached(table, `upsert ${names(columns)}`, () => {
+export function upsertSql(table: DeviceTable, columns: readonly SyncColumn[], onRefusal: OnRefusal = "undo"): string {
+  return cached(table, `upsert ${onRefusal} ${names(columns)}`, () => {
     const rest = columns.filter((column) => !column.isKey);
     const update = rest.map(({ name }) => `${identifier(name)} = excluded.${identifier(name)}`).join(", ");
-    // Numbers that compare as equal may be different ones: 0.0 and -0.0, or 1 and 1.0 where a column has no type.
-    const differs = rest.some(({ form }) => form === "real" || form === "any")
-      ? ""
-      : ` WHERE ${rest.map(({ name }) => `${identifier(name)} IS NOT excluded.${identifier(name)} COLLATE BINARY`).join(" OR ")}`;
-    return `${insertSql(table, columns)} ON CONFLICT (${list(table.keyColumns)}) DO ${rest.length === 0 ? "NOTHING" : `UPDATE SET ${update}${differs}`}`;
+    const differs = canTell(rest) ? ` WHERE ${differ(rest, (name) => `excluded.${name}`)}` : "";
+    return `${insertSql(table, columns, onRefusal)} ON CONFLICT (${list(table.keyColumns)}) DO ${rest.length === 0 ? "NOTHING" : `UPDATE SET ${update}${differs}`}`;
   });
 }
 
+/**
+ * Does what {@link upsertSql} does in two steps. SQLite has the triggers of an upsert's update abort at a conflict, whatever they
+ * say themselves: an app's trigger with an `INSERT OR IGNORE` fails there, and does not here.
+ */
+export function* putRow(table: DeviceTable, columns: readonly SyncColumn[], values: readonly Value[]): Core<void> {
+  const insert = cached(
+    table,
+    `put ${names(columns)}`,
+    () => `${insertSql(table, columns)} ON CONFLICT (${list(table.keyColumns)}) DO NOTHING`,
+  );
+  if ((yield* run(insert, values)) > 0) return;
+  const rest = columns.filter((column) => !column.isKey);
+  if (rest.length === 0) return;
+  const update = cached(table, `put over ${names(columns)}`, () => {
+    const differs = canTell(rest) ? ` AND (${differ(rest, () => "?")})` : "";
+    return `${updateSql(table, rest)}${differs}`;
+  });
+  const written = values.filter((_, i) => columns[i]?.isKey === false);
+  const key = values.filter((_, i) => columns[i]?.isKey === true);
+  yield* run(update, [...written, ...key, ...(canTell(rest) ? written : [])]);
+}
+
+/** Whether SQL can tell a row that is like that already. Numbers that compare as equal may be different ones: 0.0 and -0.0, or 1 and 1.0 where a column has no type. */
+function canTell(columns: readonly SyncColumn[]): boolean {
+  return columns.every(({ form }) => form !== "real" && form !== "any");
+}
+
+function differ(columns: readonly SyncColumn[], value: (name: string) => string): string {
+  return columns.map(({ name }) => `${identifier(name)} IS NOT ${value(identifier(name))} COLLATE BINARY`).join(" OR ");
+}
+
 /** Inserts a row. Parameters: the columns. */
-export function insertSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
+export function insertSql(table: DeviceTable, columns: readonly SyncColumn[], onRefusal: OnRefusal = "undo"): string {
   return cached(
     table,
-    `insert ${names(columns)}`,
+    `insert ${onRefusal} ${names(columns)}`,
     () =>
-      `INSERT INTO ${identifier(table.table.name)} (${list(columns)}) VALUES (${columns.map(() => "?").join(", ")})`,
+      `INSERT${orFail(onRefusal)} INTO ${identifier(table.table.name)} (${list(columns)}) VALUES (${columns.map(() => "?").join(", ")})`,
   );
 }
 
 /** Updates columns of a row. Parameters: the columns, then the key. */
-export function updateSql(table: DeviceTable, columns: readonly SyncColumn[]): string {
+export function updateSql(table: DeviceTable, columns: readonly SyncColumn[], onRefusal: OnRefusal = "undo"): string {
   return cached(
     table,
-    `update ${names(columns)}`,
+    `update ${onRefusal} ${names(columns)}`,
     () =>
-      `UPDATE ${identifier(table.table.name)} SET ${equal(columns, ", ")} WHERE ${equal(table.keyColumns, " AND ")}`,
+      `UPDATE${orFail(onRefusal)} ${identifier(table.table.name)} SET ${equal(columns, ", ")} WHERE ${equal(table.keyColumns, " AND ")}`,
   );
 }
 
@@ -109,6 +144,8 @@ function cached(table: DeviceTable, name: string, make: () => string): string {
   if (text === undefined) ofTable.set(name, (text = make()));
   return text;
 }
+
+const orFail = (onRefusal: OnRefusal): string => (onRefusal === "keep" ? " OR FAIL" : "");
 
 const names = (columns: readonly SyncColumn[]): string => columns.map((column) => column.index).join(",");
 

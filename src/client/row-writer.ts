@@ -16,7 +16,7 @@ import type { Key, Value } from "../protocol/ids.ts";
 import { fromJsonValues, toJsonValues } from "../protocol/json-values.ts";
 import { rowText } from "../protocol/key.ts";
 import type { DeviceSchema, DeviceTable } from "./device-schema.ts";
-import { deleteSql, insertSql, readRow, updateSql, upsertSql } from "./row-sql.ts";
+import { deleteSql, insertSql, type OnRefusal, putRow, readRow, updateSql, upsertSql } from "./row-sql.ts";
 import { isConstraintError } from "./storage-error.ts";
 
 /** A value that was taken from a row, until a change to one of its unique index's columns comes. */
@@ -66,6 +66,8 @@ export interface WriteOptions {
   readonly displaced?: Displaced;
   /** Whether the rows are mostly new: they are inserted then, and what is there already only found out. @default false */
   readonly areNew?: boolean;
+  /** `keep`: the caller undoes all of it when a constraint refuses something, which is thrown at once. @default "undo" */
+  readonly onRefusal?: OnRefusal;
 }
 
 /** Writes groups into the tables, removals first. */
@@ -74,11 +76,11 @@ export function* writeGroups(groups: readonly BoundGroup[], options: WriteOption
   for (const group of groups) if (group.kind !== "removal") yield* writeGroup(group, options);
 }
 
-function* writeGroup(group: BoundGroup, { displaced, areNew = false }: WriteOptions): Core<void> {
+function* writeGroup(group: BoundGroup, { displaced, areNew = false, onRefusal = "undo" }: WriteOptions): Core<void> {
   const { table, kind, columns } = group;
   // A patch without columns says nothing.
   if (kind === "update" && columns.length === table.keyColumns.length) return;
-  const { sql, rows } = statementOf(group);
+  const { sql, rows } = statementOf(group, onRefusal);
   if (kind === "removal") {
     yield* each(sql, rows);
     if (displaced?.size) for (const key of rows) displaced.delete(rowText(table.key, key));
@@ -86,11 +88,11 @@ function* writeGroup(group: BoundGroup, { displaced, areNew = false }: WriteOpti
   }
   // While rows are displaced, every row may be one that puts things right.
   if (displaced?.size) return yield* writeDisplacing(group, displaced);
-  if (areNew && kind === "row" && (yield* areInserted(insertSql(table, columns), rows))) return;
+  if (areNew && onRefusal === "undo" && kind === "row" && (yield* areInserted(insertSql(table, columns), rows))) return;
   try {
     yield* each(sql, rows);
   } catch (error) {
-    if (!displaced || !isConstraintError(error)) throw error;
+    if (!displaced || onRefusal === "keep" || !isConstraintError(error)) throw error;
     // Repeating what was already written is harmless: every statement sets what it sets.
     yield* writeDisplacing(group, displaced);
   }
@@ -107,17 +109,20 @@ function* areInserted(sql: string, rows: readonly (readonly Value[])[]): Core<bo
   }
 }
 
-function statementOf(group: BoundGroup): { readonly sql: string; readonly rows: readonly (readonly Value[])[] } {
+function statementOf(
+  group: BoundGroup,
+  onRefusal: OnRefusal,
+): { readonly sql: string; readonly rows: readonly (readonly Value[])[] } {
   const { table, kind, columns, values, count } = group;
   const keySize = table.keyColumns.length;
   switch (kind) {
     case "removal":
       return { sql: deleteSql(table), rows: transpose(values, count) };
     case "row":
-      return { sql: upsertSql(table, columns), rows: transpose(values, count) };
+      return { sql: upsertSql(table, columns, onRefusal), rows: transpose(values, count) };
     case "update":
       return {
-        sql: updateSql(table, columns.slice(keySize)),
+        sql: updateSql(table, columns.slice(keySize), onRefusal),
         rows: transpose([...values.slice(keySize), ...values.slice(0, keySize)], count),
       };
   }
@@ -145,7 +150,7 @@ function* writeDisplacing(group: BoundGroup, displaced: Displaced): Core<void> {
     const all = [...written.keys()];
     try {
       yield* displaceOthers(table, key, written, displaced);
-      if (kind === "row") yield* run(upsertSql(table, all), [...written.values()]);
+      if (kind === "row") yield* putRow(table, all, [...written.values()]);
       else yield* run(updateSql(table, all.slice(keySize)), [...[...written.values()].slice(keySize), ...key]);
     } catch (error) {
       if (!isConstraintError(error)) throw error;
@@ -256,8 +261,8 @@ export function requireSettled(displaced: Displaced): void {
 }
 
 /**
- * Overwrites rows of one table with the given whole rows, whatever stands in the way among these rows themselves: upserts,
- * and where a constraint refuses one, all rows taken out and put back. Without foreign keys nothing hangs on a delete.
+ * Overwrites rows of one table with the given whole rows, whatever stands in the way among these rows themselves: upserts, then
+ * the same one by one, and where a constraint refuses one still, all rows taken out and put back. Without foreign keys nothing hangs on a delete.
  */
 export function* overwriteRows(
   table: DeviceTable,
@@ -268,6 +273,7 @@ export function* overwriteRows(
     yield* each(upsertSql(table, columns), rows);
   } catch (error) {
     if (!isConstraintError(error)) throw error;
+    if (yield* arePut(table, columns, rows)) return;
     const keySize = table.keyColumns.length;
     yield* each(
       deleteSql(table),
@@ -279,6 +285,21 @@ export function* overwriteRows(
       if (!isConstraintError(again)) throw again;
       throw refused(table, again);
     }
+  }
+}
+
+/** Writes rows one by one; false when another one is in the way of one of them. */
+function* arePut(
+  table: DeviceTable,
+  columns: readonly SyncColumn[],
+  rows: readonly (readonly Value[])[],
+): Core<boolean> {
+  try {
+    for (const row of rows) yield* putRow(table, columns, row);
+    return true;
+  } catch (error) {
+    if (!isConstraintError(error)) throw error;
+    return false;
   }
 }
 

@@ -266,7 +266,7 @@ describe("a failure of the storage is not taken for a row in the way: it ends th
     if (connection.kind !== "sync") throw new Error("Not over this driver.");
     const own = connection.each.bind(connection);
     connection.each = (sql, given) => {
-      if (!new RegExp(`^(INSERT INTO|UPDATE) "${table}"`).test(sql)) return own(sql, given);
+      if (!new RegExp(`^(INSERT( OR FAIL)? INTO|UPDATE( OR FAIL)?) "${table}"`).test(sql)) return own(sql, given);
       connection.each = own;
       throw new Error("The disk is full.");
     };

@@ -48,6 +48,7 @@ import {
 import { dropAll, dropOutside } from "./scope-drop.ts";
 import { readStagedChanges } from "./stage.ts";
 import { isConstraintError } from "./storage-error.ts";
+import type { OnRefusal } from "./row-sql.ts";
 import { type Beside, leavesKeptAlone } from "./untouched.ts";
 
 /** The base of a round turned out to be broken; rolls the application back. */
@@ -145,7 +146,7 @@ function* tryCovered(
   let isWritten = false;
   yield* run(`SAVEPOINT ${SAVEPOINT}`);
   try {
-    displaced = yield* writeBase(schema, checkpoint, changes, tables);
+    displaced = yield* writeBase(schema, checkpoint, changes, tables, "keep");
     isWritten = true;
   } catch (error) {
     if (!isRefusal(error)) throw error;
@@ -175,7 +176,7 @@ function* tryBeside(schema: DeviceSchema, groups: readonly BoundGroup[], { image
   try {
     yield* keepOwn(images);
     yield* putBack(withoutBrought(images, groups));
-    yield* writeGroups(groups);
+    yield* writeGroups(groups, { onRefusal: "keep" });
     isWritten = (yield* inherited.findOrphan()) === undefined;
   } catch (error) {
     if (!isConstraintError(error)) throw error;
@@ -263,6 +264,7 @@ function* writeBase(
   checkpoint: Checkpoint,
   changes: PageChanges,
   tables: Set<string>,
+  onRefusal: OnRefusal = "undo",
 ): Core<string | undefined> {
   const displaced = readDisplaced(checkpoint.displaced);
   if (changes.replaces) {
@@ -277,10 +279,10 @@ function* writeBase(
     const groups = bindGroups(schema, yield* readStagedChanges(schema, n));
     for (const group of groups) tables.add(group.table.key);
     inherited.note(groups);
-    yield* writeGroups(groups, { displaced, areNew: changes.isFresh });
+    yield* writeGroups(groups, { displaced, areNew: changes.isFresh, onRefusal });
   }
   inherited.note(changes.groups);
-  yield* writeGroups(changes.groups, { displaced, areNew: changes.isFresh });
+  yield* writeGroups(changes.groups, { displaced, areNew: changes.isFresh, onRefusal });
   if (!changes.end) return displacedText(displaced);
   requireSettled(displaced);
   // A whole base that is new comes from snapshots of many moments only until its log pages are in, which they are now.
