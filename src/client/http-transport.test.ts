@@ -26,6 +26,11 @@ import { withToken } from "./with-token.ts";
 import { httpTransport, type HttpTransportOptions } from "./http-transport.ts";
 
 const never = new AbortController().signal;
+/** More than 2 kB. */
+const manyShapes: PushRequest = {
+  ...pushRequest,
+  shapes: [...pushRequest.shapes, ...Array.from({ length: 497 }, () => pushRequest.shapes[0] ?? expect.fail())],
+};
 const handlerOver = (script: Partial<ScriptedService>) =>
   createSyncHandler({
     router: scriptedRouter(script),
@@ -156,10 +161,6 @@ describe("requests", () => {
   });
 
   test("are compressed over 2 kB, unless that is switched off", async () => {
-    const large = {
-      ...pushRequest,
-      shapes: [...pushRequest.shapes, ...Array.from({ length: 497 }, () => pushRequest.shapes[0] ?? expect.fail())],
-    };
     for (const [compress, encoding, accepted] of [
       [true, "gzip", "gzip"],
       [false, null, null],
@@ -178,9 +179,51 @@ describe("requests", () => {
         },
         { compress },
       );
-      await transport.push(large, { signal: never });
+      await transport.push(manyShapes, { signal: never });
       expect(seen).toEqual([encoding, accepted, 500]);
     }
+  });
+
+  test("of pushes are encoded and compressed before they are sent, where that is asked for", async () => {
+    let readings = 0;
+    const { shapes } = manyShapes;
+    const counted: PushRequest = {
+      ...pushRequest,
+      get shapes() {
+        readings++;
+        return shapes;
+      },
+    };
+    const seen: unknown[] = [];
+    const handler = handlerOver({
+      push(request) {
+        seen.push(request.shapes.length);
+        return pushAnswer;
+      },
+    });
+    const transport = transportTo((request) => {
+      seen.push(request.headers.get("content-encoding"));
+      return handler(request);
+    });
+    transport.prepare?.(counted);
+    const before = readings;
+    expect(before).toBeGreaterThan(0);
+    await transport.push(counted, { signal: never });
+    await transport.push(manyShapes, { signal: never });
+    expect(seen).toEqual(["gzip", 500, "gzip", 500]);
+    expect(readings).toBe(before);
+  });
+
+  test("of pushes that cannot be encoded fail when they are sent", async () => {
+    const broken: PushRequest = {
+      ...pushRequest,
+      get shapes(): PushRequest["shapes"] {
+        throw new Error("No.");
+      },
+    };
+    const transport = transportTo(handlerOver({ push: () => pushAnswer }));
+    transport.prepare?.(broken);
+    await expect(transport.push(broken, { signal: never })).rejects.toThrow();
   });
 });
 

@@ -16,6 +16,7 @@ import { decodeLiveFrame, decodePullAnswer } from "../protocol/page-codec.ts";
 import { parseHandshakeAnswer, parsePushAnswer } from "../protocol/parse.ts";
 import { encodePushRequest } from "../protocol/push-codec.ts";
 import type { PullRequest } from "../protocol/pull.ts";
+import type { PushRequest } from "../protocol/push.ts";
 import { watchCall, type CallWatch } from "./call-watch.ts";
 import { readFrames } from "./frame-reader.ts";
 import { decodeError, errorForContentType, errorForStatus } from "./http-errors.ts";
@@ -48,6 +49,12 @@ export interface HttpTransportOptions {
   readonly maxAnswerBytes?: number;
 }
 
+/** A request's body as it is sent. */
+interface Body {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  readonly isGzipped: boolean;
+}
+
 const compressOverBytes = 2048;
 /** A slow uplink, by which the time for a large body is reckoned. */
 const uploadBytesPerMs = 16;
@@ -65,10 +72,16 @@ export function httpTransport(options: HttpTransportOptions): Transport {
   const closed = new AbortController();
   const send = senderOf(options);
 
+  const pack = async (bytes: Uint8Array<ArrayBuffer>): Promise<Body> =>
+    canCompress && bytes.byteLength > compressOverBytes
+      ? { bytes: await gzip(bytes), isGzipped: true }
+      : { bytes, isGzipped: false };
+  const prepared = new WeakMap<PushRequest, Promise<Body>>();
+
   /** Sends a request and returns the answer that began to come, if it is one. */
   const post = async (
     path: string,
-    message: () => Uint8Array<ArrayBuffer>,
+    message: () => Promise<Body>,
     accept: string,
     callOptions: CallOptions,
     watch: CallWatch,
@@ -78,13 +91,10 @@ export function httpTransport(options: HttpTransportOptions): Transport {
     headers.set("content-type", cborContentType);
     headers.set("accept", accept);
     if (canInflate && accept === cborContentType) headers.set(acceptEncodingHeader, "gzip");
-    let body = message();
-    if (canCompress && body.byteLength > compressOverBytes) {
-      body = await gzip(body);
-      headers.set("content-encoding", "gzip");
-    }
-    watch.grant(timeoutMs + Math.ceil(body.byteLength / uploadBytesPerMs));
-    const reply = await watch.wait(send(urlOf(path), { headers, body, signal: watch.signal }));
+    const { bytes, isGzipped } = await message();
+    if (isGzipped) headers.set("content-encoding", "gzip");
+    watch.grant(timeoutMs + Math.ceil(bytes.byteLength / uploadBytesPerMs));
+    const reply = await watch.wait(send(urlOf(path), { headers, body: bytes, signal: watch.signal }));
     watch.grant(timeoutMs);
     if (reply.status < 200 || reply.status > 299) throw await failureOf(reply, watch, timeoutMs);
     if (contentTypeOf(reply) !== accept) throw errorForContentType(reply);
@@ -93,7 +103,7 @@ export function httpTransport(options: HttpTransportOptions): Transport {
 
   const call = async <T>(
     path: string,
-    message: () => Uint8Array<ArrayBuffer>,
+    message: () => Promise<Body>,
     callOptions: CallOptions,
     decode: (bytes: Uint8Array) => T,
   ): Promise<T> => {
@@ -115,22 +125,22 @@ export function httpTransport(options: HttpTransportOptions): Transport {
     handshake: (request, callOptions) =>
       call(
         "/v1/handshake",
-        () => encodeCbor(request),
+        () => pack(encodeCbor(request)),
         callOptions,
         (bytes) => parseHandshakeAnswer(decodeCbor(bytes)),
       ),
-    pull: (request, callOptions) => call("/v1/pull", () => encodeCbor(request), callOptions, decodePullAnswer),
+    pull: (request, callOptions) => call("/v1/pull", () => pack(encodeCbor(request)), callOptions, decodePullAnswer),
     push: (request, callOptions) =>
       call(
         "/v1/push",
-        () => encodePushRequest(request),
+        () => prepared.get(request) ?? pack(encodePushRequest(request)),
         callOptions,
         (bytes) => parsePushAnswer(decodeCbor(bytes)),
       ),
     async *live(request: PullRequest, callOptions: CallOptions): AsyncGenerator<LiveFrame, void, void> {
       const watch = watchCall(callOptions.signal, closed.signal);
       try {
-        const reply = await post("/v1/stream", () => encodeCbor(request), framesContentType, callOptions, watch);
+        const reply = await post("/v1/stream", () => pack(encodeCbor(request)), framesContentType, callOptions, watch);
         watch.grant(silenceMs);
         const reading = { maxFrameBytes: maxAnswerBytes, onChunk: () => watch.grant(silenceMs), signal: watch.signal };
         for await (const frame of readFrames(reply, reading)) {
@@ -144,6 +154,12 @@ export function httpTransport(options: HttpTransportOptions): Transport {
       }
     },
     flush: nextTurn,
+    prepare(request) {
+      const body = (async () => pack(encodePushRequest(request)))();
+      // What is wrong is said when it is sent.
+      body.catch(() => undefined);
+      prepared.set(request, body);
+    },
     close: () => closed.abort(),
   };
 }

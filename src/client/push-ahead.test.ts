@@ -9,6 +9,8 @@ async function open(): Promise<{
   readonly world: TestWorld;
   readonly device: TestDevice;
   readonly pushes: PushRequest[];
+  /** What the transport was asked to prepare. */
+  readonly prepared: PushRequest[];
   /** Waits until a push is on its way, and the next one is built. */
   readonly underWay: (count: number) => Promise<void>;
   readonly letGo: () => void;
@@ -17,6 +19,7 @@ async function open(): Promise<{
 }> {
   const world = await openSeededWorld();
   const pushes: PushRequest[] = [];
+  const prepared: PushRequest[] = [];
   let letGo = (): void => undefined;
   const wrap = (transport: Transport): Transport => ({
     ...transport,
@@ -28,6 +31,10 @@ async function open(): Promise<{
       pushes.push(request);
       await new Promise<void>((resolve) => (letGo = resolve));
       return await transport.push(request, options);
+    },
+    prepare(request) {
+      prepared.push(request);
+      throw new Error("Said where it is sent.");
     },
   });
   const device = world.device("ann", { wrap });
@@ -44,6 +51,7 @@ async function open(): Promise<{
     world,
     device,
     pushes,
+    prepared,
     letGo: () => letGo(),
     reads: () => reads,
     async underWay(count) {
@@ -59,7 +67,7 @@ const keysOf = ({ txs }: PushRequest): readonly unknown[] => txs.map(({ ops }) =
 
 describe("the push after the one under way", () => {
   test("is built meanwhile, and sent as it is", async () => {
-    const { world, device, pushes, underWay, letGo, reads } = await open();
+    const { world, device, pushes, prepared, underWay, letGo, reads } = await open();
     await using _ = world;
     write(device, "a", "b", "c", "d", "e");
     const synced = device.client.sync();
@@ -74,6 +82,7 @@ describe("the push after the one under way", () => {
     letGo();
     await synced;
     expect(pushes.map(keysOf)).toEqual([["a", "b"], ["c", "d"], ["e"]]);
+    expect(prepared.map((request) => pushes.indexOf(request))).toEqual([1, 2]);
     expect(pushes.map(({ previous }) => previous.number)).toEqual([0, 2, 4]);
     expect(pushes[1]?.previous.stamp).toBe(pushes[0]?.txs[1]?.stamp);
     await expectBase(world, device);

@@ -60,7 +60,7 @@ function* isUploaded({ number, stamp }: TxRef, { handled }: Checkpoint): Core<bo
 
 /** Builds what follows a push as soon as that is on its way; the returned function gives it up. */
 export function buildAhead(context: ExchangeContext, { request, isAll }: Push): () => void {
-  const { local, session, clock } = context;
+  const { local, session, clock, transport } = context;
   const agreement = requireAgreement(session);
   const last = request.txs.at(-1);
   if (isAll || last === undefined) return () => undefined;
@@ -72,13 +72,14 @@ export function buildAhead(context: ExchangeContext, { request, isAll }: Push): 
       const checkpoint = yield* requireCheckpoint();
       const push = yield* build(context, checkpoint, after, yield* readRefusals());
       return push && { push, deviceId: checkpoint.deviceId, agreement, clockMoves, after };
-    }).then(
-      (ahead) => {
-        if (isWanted) session.ahead = ahead;
-      },
+    })
+      .then((ahead) => {
+        if (!isWanted) return;
+        session.ahead = ahead;
+        if (ahead) transport.prepare?.(ahead.push.request);
+      })
       // It is built when its turn comes, and what is wrong is said then.
-      () => undefined,
-    );
+      .catch(() => undefined);
   });
   return () => {
     isWanted = false;

@@ -40,6 +40,11 @@ export interface Transport {
    * the server answers meanwhile. Absent: a call is sent as it is made.
    */
   flush?(): Promise<void>;
+  /**
+   * Encodes a push that is likely to be sent next, while the one before it is on its way. It may be sent as another one, or not at
+   * all, and what fails here fails again when it is sent. Absent: a push is encoded as it is sent.
+   */
+  prepare?(request: PushRequest): void;
   /** Frees sockets and timers. */
   close?(): void;
 }

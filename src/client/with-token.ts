@@ -11,6 +11,7 @@ import type { CallOptions, Transport } from "./transport.ts";
 export function withToken(transport: Transport, token: NonNullable<CallOptions["token"]>): Transport {
   const live = transport.live?.bind(transport);
   const flush = transport.flush?.bind(transport);
+  const prepare = transport.prepare?.bind(transport);
   const { liveKind } = transport;
   return {
     handshake: (request, options) => transport.handshake(request, { token, ...options }),
@@ -19,6 +20,7 @@ export function withToken(transport: Transport, token: NonNullable<CallOptions["
     ...(live === undefined ? {} : { live: (request, options) => live(request, { token, ...options }) }),
     ...(liveKind === undefined ? {} : { liveKind }),
     ...(flush === undefined ? {} : { flush }),
+    ...(prepare === undefined ? {} : { prepare }),
     close: () => transport.close?.(),
   };
 }
