@@ -7,15 +7,26 @@ import { median, round, type BenchOptions, type Result } from "./measure.ts";
 import { inScene, type Pair, type Scene } from "./scene.ts";
 import { fillServer } from "./sides/database.ts";
 
-export const defaults = { rows: 1_000_000, runs: 9 };
+export const defaults = { rows: 1_000_000, runs: 40 };
 
 const few = 100;
+/** Turns before the first that counts: what is compiled on the way is no growth. */
+const warmups = 5;
 
-interface Sample {
-  readonly pull: readonly number[];
-  readonly push: readonly number[];
-  readonly rawRead: number;
-  readonly rawUpdate: number;
+/** Milliseconds, turn by turn. */
+interface Times {
+  readonly pull: number[];
+  readonly push: number[];
+  readonly rawRead: number[];
+  readonly rawUpdate: number[];
+}
+
+/** One server with one device, and what they took. */
+interface Side extends Pair {
+  readonly rows: number;
+  /** The keys that are changed and pulled, spread over the table. */
+  readonly ids: readonly string[];
+  readonly times: Times;
 }
 
 /** Waits until the server has nothing to do any more: it indexes in the background what was imported in bulk. */
@@ -28,56 +39,64 @@ async function untilIdle(server: Pair["server"]): Promise<void> {
   }
 }
 
-async function sample(scene: Scene, rows: number, runs: number, seed: number): Promise<Sample> {
-  await fillServer(scene.file(`server-${rows}`), "ours", rows, seed);
-  // The keys that are pulled, spread over the table.
+/** Opens a server with so many rows, and a device that has them. */
+async function withSide<T>(scene: Scene, rows: number, seed: number, work: (side: Side) => Promise<T>): Promise<T> {
+  const name = (what: string): string => `${what}-${rows}`;
+  await fillServer(scene.file(name("server")), "ours", rows, seed);
   const step = Math.floor(rows / few);
   const ids = [...generateTodos(rows, seed)].filter((_, i) => i % step === 0).map(([id]) => id);
-  await scene.turn({ variant: "ours", server: `server-${rows}`, keep: { server: "warm", device: "device" } }, (pair) =>
-    pair.device.call("sync", true),
-  );
-  return scene.turn({ variant: "ours", server: "warm", device: "device" }, async ({ server, device }) => {
-    const pull: number[] = [];
-    const push: number[] = [];
-    await device.call("sync", false);
-    await untilIdle(server);
-    for (let turn = 0; turn < runs; turn++) {
-      await server.call("change", few, rows, seed, turn + 1);
-      pull.push((await device.call("sync", false)).ms);
-      await device.call("insert", [...generateTodos(few, seed + 100 + turn)]);
-      push.push((await device.call("sync", false)).ms);
-    }
-    const raw = await server.call("raw", ids.slice(0, few), 50);
-    return { pull, push, rawRead: raw.read, rawUpdate: raw.update };
+  const keep = { server: name("warm"), device: name("device") };
+  await scene.turn({ variant: "ours", server: name("server"), keep }, (pair) => pair.device.call("sync", true));
+  return scene.turn({ variant: "ours", server: name("warm"), device: name("device") }, async (pair) => {
+    await pair.device.call("sync", false);
+    await untilIdle(pair.server);
+    return work({ ...pair, rows, ids: ids.slice(0, few), times: { pull: [], push: [], rawRead: [], rawUpdate: [] } });
   });
 }
 
+/** One pull, one push, and the same keys without anything of ours. */
+async function takeTurn({ server, device, rows, ids, times }: Side, turn: number, seed: number): Promise<void> {
+  await server.call("change", few, rows, seed, turn + 1);
+  const pull = await device.call("sync", false);
+  await device.call("insert", [...generateTodos(few, seed + 100 + turn)]);
+  const push = await device.call("sync", false);
+  const raw = await server.call("raw", ids, 5);
+  if (turn < warmups) return;
+  times.pull.push(pull.ms);
+  times.push.push(push.ms);
+  times.rawRead.push(raw.read);
+  times.rawUpdate.push(raw.update);
+}
+
 export const run = ({ rows, runs, seed }: BenchOptions): Promise<Result> =>
-  inScene(async (scene) => {
-    const small = await sample(scene, Math.max(few, Math.ceil(rows / 100)), runs, seed);
-    const large = await sample(scene, rows, runs, seed);
-    const line = (what: "pull" | "push", raw: "rawRead" | "rawUpdate") => {
-      const grown = large[raw] / small[raw];
-      const ratio = (a: number, b: number): number => round(a / b / grown);
-      const middle = median(small[what]);
-      return {
-        what: `${what} of ${few}`,
-        ratio: ratio(median(large[what]), middle),
-        bar: 1.2,
-        spread: [ratio(Math.min(...large[what]), middle), ratio(Math.max(...large[what]), middle)] as const,
-        against: "the growth of raw SQLite",
-      };
-    };
-    return {
-      name: "growth",
-      rows: [line("pull", "rawRead"), line("push", "rawUpdate")],
-      figures: {
-        "pull, ms, small": round(median(small.pull)),
-        "pull, ms, large": round(median(large.pull)),
-        "push, ms, small": round(median(small.push)),
-        "push, ms, large": round(median(large.push)),
-        "growth of raw reads": round(large.rawRead / small.rawRead),
-        "growth of raw updates": round(large.rawUpdate / small.rawUpdate),
-      },
-    };
-  });
+  inScene((scene) =>
+    withSide(scene, Math.max(few, Math.ceil(rows / 100)), seed, (small) =>
+      withSide(scene, rows, seed, async (large) => {
+        for (let turn = 0; turn < warmups + runs; turn++)
+          for (const side of turn % 2 === 0 ? [small, large] : [large, small]) await takeTurn(side, turn, seed);
+        const grown = (what: keyof Times): number => median(large.times[what]) / median(small.times[what]);
+        const line = (what: "pull" | "push", raw: "rawRead" | "rawUpdate") => {
+          const ratios = large.times[what].map((ms, i) => ms / (small.times[what][i] ?? Number.NaN) / grown(raw));
+          return {
+            what: `${what} of ${few}`,
+            ratio: round(grown(what) / grown(raw)),
+            bar: 1.2,
+            spread: [round(Math.min(...ratios)), round(Math.max(...ratios))] as const,
+            against: "the growth of raw SQLite",
+          };
+        };
+        return {
+          name: "growth",
+          rows: [line("pull", "rawRead"), line("push", "rawUpdate")],
+          figures: {
+            "pull, ms, small": round(median(small.times.pull)),
+            "pull, ms, large": round(median(large.times.pull)),
+            "push, ms, small": round(median(small.times.push)),
+            "push, ms, large": round(median(large.times.push)),
+            "growth of raw reads": round(grown("rawRead")),
+            "growth of raw updates": round(grown("rawUpdate")),
+          },
+        };
+      }),
+    ),
+  );
