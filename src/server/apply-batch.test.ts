@@ -190,6 +190,40 @@ describe("a database that does more than it is told", () => {
     expect(await one(server, "SELECT name FROM lists WHERE id = 'a'")).toBe("A");
   });
 
+  test("P7: a trigger that rolls everything back takes nothing along but its own transaction, wherever the batch began", async () => {
+    const { server, device } = await open([
+      `CREATE TRIGGER app BEFORE INSERT ON todos WHEN NEW.title = 'never' BEGIN SELECT RAISE(ROLLBACK, 'never'); END`,
+    ]);
+    await using _ = server;
+    const insert = (id: string, title: string) => device.tx(device.insert("todos", id, { ...newTodo, title }));
+    const outcomes = await device.sync(
+      insert("n1", "never"),
+      // One that needs a decision: the batch behind it is not the first.
+      device.tx(device.update("todos", "t1", { title: ["not so", "mine"] })),
+      insert("n2", "two"),
+      insert("n3", "three"),
+      insert("n4", "never"),
+      insert("n5", "five"),
+    );
+    expect(outcomes).toMatchObject([
+      { number: 1, status: "rejected", code: "CONSTRAINT" },
+      { number: 2, status: "merged" },
+      { number: 5, status: "rejected", code: "CONSTRAINT" },
+    ]);
+    expect(await one(server, "SELECT group_concat(id) FROM todos WHERE id LIKE 'n%'")).toBe("n2,n3,n5");
+  });
+
+  test("is doubted in transactions that write other tables, too", async () => {
+    const { server, device } = await open([renames]);
+    await using _ = server;
+    const counts = counted(server);
+    const rename = (to: string) => device.update("lists", "a", { name: [to.slice(0, -1), to] });
+    await device.push(device.tx(rename("AA")));
+    counts["write"] = 0;
+    await device.push(device.tx(rename("AAA"), device.insert("todos", "n1", newTodo)));
+    expect(counts["write"]).toBe(1);
+  });
+
   test("P12: an error that is not one of the data keeps nothing, and is not the transactions' fault", async () => {
     const { server, device } = await open([
       `CREATE TRIGGER app AFTER INSERT ON todos WHEN NEW.id = 'n2' BEGIN UPDATE settings SET n = n + 1; END`,

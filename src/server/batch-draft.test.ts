@@ -19,7 +19,14 @@ const parts = sqliteTable(
 );
 // Nothing refers to it.
 const slips = sqliteTable("slips", { id: text("id").primaryKey(), list: text("list"), title: text("title") });
-const schema = { cards, parts, slips };
+// Its rows are in two scopes.
+const pairs = sqliteTable("pairs", {
+  id: text("id").primaryKey(),
+  list: text("list"),
+  desk: text("desk"),
+  title: text("title"),
+});
+const schema = { cards, parts, slips, pairs };
 type Row = Readonly<Record<string, string | number | null>>;
 type Check = (change: { readonly before?: object; readonly after?: object }) => string | undefined;
 
@@ -31,18 +38,21 @@ const open = async (check?: Check) => {
       cards: { scope: { list: "list" }, ...(check && { check }) },
       parts: { scopeFrom: "cardId" },
       slips: { scope: { list: "list" }, ...(check && { check }) },
+      pairs: { scope: { list: "list", desk: "desk" } },
     }),
     sql: [
       "CREATE TABLE cards (id TEXT PRIMARY KEY NOT NULL, list TEXT, title TEXT, state TEXT NOT NULL DEFAULT 'new')",
       "CREATE TABLE parts (id TEXT PRIMARY KEY NOT NULL, card_id TEXT REFERENCES cards (id), n INTEGER)",
       "CREATE INDEX parts_card ON parts (card_id)",
       "CREATE TABLE slips (id TEXT PRIMARY KEY NOT NULL, list TEXT, title TEXT)",
+      "CREATE TABLE pairs (id TEXT PRIMARY KEY NOT NULL, list TEXT, desk TEXT, title TEXT)",
       "INSERT INTO cards (id, list, title) VALUES ('c1', 'a', 'one'), ('c3', 'c', 'three')",
       "INSERT INTO parts VALUES ('p1', 'c1', 1), ('p3', 'c3', 3)",
+      "INSERT INTO pairs VALUES ('w1', 'a', 'x', 'one'), ('w2', 'a', 'y', 'two')",
       "INSERT INTO slips VALUES ('s1', 'a', 'one'), ('s2', 'b', 'two'), ('s3', 'c', 'three')",
     ],
-    read: ["list:a", "list:b", "list:c"],
-    write: ["list:a", "list:b"],
+    read: ["list:a", "list:b", "list:c", "desk:x", "desk:y"],
+    write: ["list:a", "list:b", "desk:x"],
   });
   const { connection } = server.database;
   if (connection.kind !== "sync") throw new Error("Not over this driver.");
@@ -108,6 +118,22 @@ describe("what needs no decision is drafted, and applied without a savepoint", (
         ["p2", "c1", 2],
         ["p3", "c3", 3],
       ],
+    ],
+    "P9: a row of two scopes, of which only one may be written, changed twice": [
+      (device) => [
+        [device.update("pairs", "w2", { title: ["two", "mine"] })],
+        [device.update("pairs", "w2", { title: ["mine", "again"] })],
+      ],
+      "SELECT * FROM pairs WHERE id = 'w2'",
+      [["w2", "a", "y", "again"]],
+    ],
+    "P9: a row of two scopes, moved and deleted": [
+      (device) => [
+        [device.update("pairs", "w1", { list: ["a", "b"] })],
+        [device.delete("pairs", "w1", { list: "b", desk: "x", title: "one" })],
+      ],
+      "SELECT count(*) FROM pairs WHERE id = 'w1'",
+      [[0]],
     ],
     "P2: different rows of one transaction": [
       (device) => [
@@ -180,6 +206,10 @@ describe("what needs a decision gets it, behind others that do not (promise 4)",
     ],
     "P9: a delete of a row that may not be written": [
       (device) => device.delete("slips", "s3", { list: "c", title: "three" }),
+      refused,
+    ],
+    "P9: a delete that takes a row out of a scope that may not be written": [
+      (device) => device.delete("pairs", "w2", { list: "a", desk: "y", title: "two" }),
       refused,
     ],
     "P9: an update that puts a row under another parent, which may not be written": [
