@@ -162,6 +162,88 @@ describe("the rows that a page changed", () => {
   });
 });
 
+describe("a round of several pages beside pending rows (R1, A2)", () => {
+  const note = (...cells: string[][]) => group("notes", "row", ["id", "title"], ...cells);
+  /** A device with rows and a pending note; counts the transactions that are replayed. */
+  const pending = async () => {
+    const device = await open();
+    await device.apply([shelf(["a", "A"]), book(["1", "a", "one"], ["2", "a", "two"]), note(["m", "M"])]);
+    device.db.insert(notes).values({ id: "n", title: "mine" }).run();
+    const { connection } = device.sync;
+    if (connection.kind !== "sync") throw new Error("Not over this driver.");
+    const own = connection.run.bind(connection);
+    const counted = Object.assign(device, { replays: 0 });
+    connection.run = (text, params) => {
+      if (/^SAVEPOINT \S*replay/.test(text)) counted.replays++;
+      return own(text, params);
+    };
+    return counted;
+  };
+
+  test("is written page by page, and nothing is replayed", async () => {
+    using device = await pending();
+    // Shelves that a later page names, changes and takes away again.
+    await device.stage([shelf(["b", "B"], ["c", "C"]), book(["3", "c", "three"])]);
+    await device.stage([group("books", "removal", ["id"], ["2"], ["3"]), group("shelves", "removal", ["id"], ["c"])]);
+    const result = await device.apply([
+      group("shelves", "update", ["id", "name"], ["b", "BB"]),
+      book(["4", "b", "four"], ["2", "b", "again"]),
+    ]);
+    expect(device.replays).toBe(0);
+    expect(result).toMatchObject({ kind: "applied", tables: new Set(["shelves", "books"]) });
+    expect(rows(device, "SELECT id, name FROM shelves ORDER BY id")).toEqual([
+      ["a", "A"],
+      ["b", "BB"],
+    ]);
+    expect(rows(device, "SELECT * FROM books ORDER BY id")).toEqual([
+      ["1", "a", "one"],
+      ["2", "b", "again"],
+      ["4", "b", "four"],
+    ]);
+    expect(await device.pending()).toHaveLength(1);
+    expect(rows(device, "SELECT count(*) FROM _sync_stage")).toEqual([[0]]);
+  });
+
+  test("lets transactions that it covers leave the queue", async () => {
+    using device = await pending();
+    const first = await device.last();
+    device.db.insert(notes).values({ id: "o", title: "mine, too" }).run();
+    await device.stage([note(["n", "theirs"])]);
+    await device.apply([book(["1", "a", "changed"])], { lastTx: first });
+    expect(device.replays).toBe(0);
+    expect(rows(device, "SELECT * FROM notes ORDER BY id")).toEqual([
+      ["m", "M"],
+      ["n", "theirs"],
+      ["o", "mine, too"],
+    ]);
+    expect(await device.pending()).toHaveLength(1);
+  });
+
+  test("replays where any of its pages names a pending row", async () => {
+    using device = await pending();
+    await device.stage([note(["n", "theirs"])]);
+    await device.apply([book(["1", "a", "changed"])]);
+    expect(device.replays).toBe(1);
+    expect(rows(device, "SELECT * FROM notes WHERE id = 'n'")).toEqual([["n", "mine"]]);
+    expect((await device.base())["notes"]).toContainEqual({ id: "n", title: "theirs" });
+  });
+
+  test("replays where it is so long that it is not read twice", async () => {
+    using device = await pending();
+    for (let i = 0; i < 9; i++) await device.stage([note([`s${i}`, "S"])]);
+    await device.apply([]);
+    expect(device.replays).toBe(1);
+    expect(rows(device, "SELECT count(*) FROM notes")).toEqual([[11]]);
+  });
+
+  test("A4: breaks the base where one of its pages brings a row without its parent", async () => {
+    using device = await pending();
+    await device.stage([book(["3", "gone", "x"])]);
+    await expect(device.apply([note(["p", "P"])])).rejects.toBeInstanceOf(BrokenBase);
+    expect(rows(device, "SELECT count(*) FROM books")).toEqual([[2]]);
+  });
+});
+
 describe("a trigger of the app that passes over what is there already", () => {
   // SQLite applies what a statement says of conflicts to the statements of its triggers, too.
   const counts = `

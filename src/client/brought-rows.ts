@@ -13,10 +13,7 @@ import type { Value } from "../protocol/ids.ts";
 import { imageName, type BaseImages } from "./base-images.ts";
 import type { DeviceSchema } from "./device-schema.ts";
 import { bindGroups, type BoundGroup } from "./row-writer.ts";
-import { readStagedChanges } from "./stage.ts";
-
-/** Staged pages that are looked through; it is not worth decoding a long round twice. */
-const maxStagedPages = 8;
+import { maxPagesReadAgain, readStagedChanges } from "./stage.ts";
 
 /** The images of rows that must become the base again before groups are written. */
 export function withoutBrought(images: BaseImages, groups: readonly BoundGroup[]): BaseImages {
@@ -44,7 +41,7 @@ export function* withoutBroughtByRound(
   round: { readonly staged: readonly number[]; readonly groups: readonly BoundGroup[] },
 ): Core<BaseImages> {
   let left = withoutBrought(images, round.groups);
-  if (round.staged.length > maxStagedPages) return left;
+  if (round.staged.length > maxPagesReadAgain) return left;
   for (const n of round.staged) {
     if (left.size === 0) return left;
     left = withoutBrought(left, bindGroups(schema, yield* readStagedChanges(schema, n)));

@@ -15,6 +15,9 @@ import type { DeviceSchema } from "./device-schema.ts";
 
 const STAGE = `${PREFIX}stage`;
 
+/** Staged pages that are looked through before they are written; it is not worth decoding a long round twice. */
+export const maxPagesReadAgain = 8;
+
 /** Adds a page. */
 export function* stagePage(schema: DeviceSchema, page: Page): Core<void> {
   const bytes = bytesToKeep(page);

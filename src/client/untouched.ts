@@ -16,7 +16,8 @@ import { addFreshImages, imageName, loadImagesOf, type BaseImage, type BaseImage
 import type { Checkpoint } from "./checkpoint.ts";
 import type { DeviceSchema, DeviceTable } from "./device-schema.ts";
 import { readQueueRows, type QueueRows } from "./queue-rows.ts";
-import type { BoundGroup } from "./row-writer.ts";
+import { bindGroups, type BoundGroup } from "./row-writer.ts";
+import { maxPagesReadAgain, readStagedChanges } from "./stage.ts";
 
 /** What leaves the queue beside the others. */
 export interface Beside {
@@ -25,6 +26,8 @@ export interface Beside {
   readonly images: BaseImages;
   /** Whether nothing stays in the queue. */
   readonly isLast: boolean;
+  /** The groups of the round's pages, in order. */
+  readonly pages: readonly (readonly BoundGroup[])[];
 }
 
 /** Decides it; undefined when the kept ones have to be replayed. */
@@ -34,7 +37,7 @@ export function* leavesKeptAlone(
   checkpoint: Checkpoint,
   changes: PageChanges,
 ): Core<Beside | undefined> {
-  if (changes.replaces || changes.scopes || changes.staged.length > 0) return undefined;
+  if (changes.replaces || changes.scopes || changes.staged.length > maxPagesReadAgain) return undefined;
   // Withheld transactions may fit now; displaced rows must be found again; and what a replay's cascade took along hangs on a
   // transaction that nobody can name any more.
   if (checkpoint.withheld.length > 0 || checkpoint.cascaded || checkpoint.displaced !== undefined) return undefined;
@@ -46,12 +49,16 @@ export function* leavesKeptAlone(
       : [];
   const images = yield* loadImagesOf(schema, dropped);
   yield* addFreshImages(schema, images, dropped);
-  const beside: Beside = { dropped, images, isLast: (yield* lastTransaction()).number <= upTo };
+  const pages: (readonly BoundGroup[])[] = [];
+  for (const n of changes.staged) pages.push(bindGroups(schema, yield* readStagedChanges(schema, n)));
+  pages.push(changes.groups);
+  const beside: Beside = { dropped, images, isLast: (yield* lastTransaction()).number <= upTo, pages };
   if (beside.isLast) return beside;
   const queue: Kept = { rows: yield* readQueueRows(sync), seq: dropped.at(-1)?.lastSeq ?? 0 };
-  if (changes.isFresh && changes.groups.some((group) => mayDisplaceHidden(group, queue))) return undefined;
+  const groups = pages.flat();
+  if (changes.isFresh && groups.some((group) => mayDisplaceHidden(group, queue))) return undefined;
   const brought = new Set<string>();
-  if (!changes.groups.every((group) => standsAlone(group, queue, images, brought))) return undefined;
+  if (!groups.every((group) => standsAlone(group, queue, images, brought))) return undefined;
   for (const [name, image] of images) if (!turnsAlone(image, queue, brought.has(name))) return undefined;
   return beside;
 }

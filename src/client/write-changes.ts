@@ -124,7 +124,8 @@ function* writeNoting(
   if (beside) {
     if (shown) yield* noteImages(beside.images, shown);
     for (const { table } of beside.images.values()) tables.add(table.key);
-    if (yield* tryBeside(schema, changes.groups, beside)) {
+    for (const { table } of beside.pages.flat()) tables.add(table.key);
+    if (yield* tryBeside(schema, beside)) {
       return { tables, settled: yield* leave(sync, checkpoint, changes, beside), checkpoint: {} };
     }
   }
@@ -168,15 +169,16 @@ function isRefusal(error: unknown): boolean {
  * a kept row stands in the way of a unique value, or a row has lost the parent it inherits its scopes from: the long way
  * tells whose fault it is.
  */
-function* tryBeside(schema: DeviceSchema, groups: readonly BoundGroup[], { images, isLast }: Beside): Core<boolean> {
+function* tryBeside(schema: DeviceSchema, { images, isLast, pages }: Beside): Core<boolean> {
   const inherited = collectInheritedKeys(schema);
+  const groups = pages.flat();
   inherited.note(groups);
   let isWritten = false;
   yield* run(`SAVEPOINT ${SAVEPOINT}`);
   try {
     yield* keepOwn(images);
     yield* putBack(withoutBrought(images, groups));
-    yield* writeGroups(groups, { onRefusal: "keep" });
+    for (const page of pages) yield* writeGroups(page, { onRefusal: "keep" });
     isWritten = (yield* inherited.findOrphan()) === undefined;
   } catch (error) {
     if (!isConstraintError(error)) throw error;
