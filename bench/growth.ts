@@ -24,8 +24,6 @@ interface Times {
 /** One server with one device, and what they took. */
 interface Side extends Pair {
   readonly rows: number;
-  /** The keys that are changed and pulled, spread over the table. */
-  readonly ids: readonly string[];
   readonly times: Times;
 }
 
@@ -43,24 +41,22 @@ async function untilIdle(server: Pair["server"]): Promise<void> {
 async function withSide<T>(scene: Scene, rows: number, seed: number, work: (side: Side) => Promise<T>): Promise<T> {
   const name = (what: string): string => `${what}-${rows}`;
   await fillServer(scene.file(name("server")), "ours", rows, seed);
-  const step = Math.floor(rows / few);
-  const ids = [...generateTodos(rows, seed)].filter((_, i) => i % step === 0).map(([id]) => id);
   const keep = { server: name("warm"), device: name("device") };
   await scene.turn({ variant: "ours", server: name("server"), keep }, (pair) => pair.device.call("sync", true));
   return scene.turn({ variant: "ours", server: name("warm"), device: name("device") }, async (pair) => {
     await pair.device.call("sync", false);
     await untilIdle(pair.server);
-    return work({ ...pair, rows, ids: ids.slice(0, few), times: { pull: [], push: [], rawRead: [], rawUpdate: [] } });
+    return work({ ...pair, rows, times: { pull: [], push: [], rawRead: [], rawUpdate: [] } });
   });
 }
 
 /** One pull, one push, and the same keys without anything of ours. */
-async function takeTurn({ server, device, rows, ids, times }: Side, turn: number, seed: number): Promise<void> {
+async function takeTurn({ server, device, rows, times }: Side, turn: number, seed: number): Promise<void> {
   await server.call("change", few, rows, seed, turn + 1);
   const pull = await device.call("sync", false);
   await device.call("insert", [...generateTodos(few, seed + 100 + turn)]);
   const push = await device.call("sync", false);
-  const raw = await server.call("raw", ids, 5);
+  const raw = await server.call("raw", few, rows, seed, 5);
   if (turn < warmups) return;
   times.pull.push(pull.ms);
   times.push.push(push.ms);

@@ -82,8 +82,9 @@ const commands = {
       await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
   },
-  /** Reads and updates rows by key with prepared statements: what this machine and this file allow. Milliseconds. */
-  raw(ids: readonly string[], rounds: number): { readonly read: number; readonly update: number } {
+  /** Reads and updates the rows of `change` by key with prepared statements: what this machine and file allow. Milliseconds. */
+  raw(count: number, rows: number, seed: number, rounds: number): { readonly read: number; readonly update: number } {
+    const ids = idsOf(count, rows, seed).slice(0, count);
     const read = sqlite.prepare("SELECT * FROM todos WHERE id = ?").raw();
     const update = sqlite.prepare("UPDATE todos SET priority = ? WHERE id = ?");
     const timed = (work: (id: string, n: number) => void): number => {

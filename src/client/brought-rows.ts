@@ -12,8 +12,8 @@ import type { Core } from "../plugin/core.ts";
 import type { Value } from "../protocol/ids.ts";
 import { imageName, type BaseImages } from "./base-images.ts";
 import type { DeviceSchema } from "./device-schema.ts";
-import { bindGroups, type BoundGroup } from "./row-writer.ts";
-import { maxPagesReadAgain, readStagedChanges } from "./stage.ts";
+import type { BoundGroup } from "./row-writer.ts";
+import { maxPagesReadAgain, readStagedGroups } from "./stage.ts";
 
 /** The images of rows that must become the base again before groups are written. */
 export function withoutBrought(images: BaseImages, groups: readonly BoundGroup[]): BaseImages {
@@ -44,7 +44,7 @@ export function* withoutBroughtByRound(
   if (round.staged.length > maxPagesReadAgain) return left;
   for (const n of round.staged) {
     if (left.size === 0) return left;
-    left = withoutBrought(left, bindGroups(schema, yield* readStagedChanges(schema, n)));
+    left = withoutBrought(left, yield* readStagedGroups(schema, n));
   }
   return left;
 }

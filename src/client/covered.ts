@@ -17,8 +17,8 @@ import type { Value } from "../protocol/ids.ts";
 import { keyText } from "../protocol/key.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { DeviceSchema } from "./device-schema.ts";
-import { bindGroups, type BoundGroup } from "./row-writer.ts";
-import { readStagedChanges } from "./stage.ts";
+import type { BoundGroup } from "./row-writer.ts";
+import { readStagedGroups } from "./stage.ts";
 import type { PageChanges } from "./write-changes.ts";
 
 /** The transactions that leave the queue, without what they wrote, when that is all of it; undefined where more is needed. */
@@ -39,7 +39,7 @@ export function* findCovered(
   takeBrought(left, groups);
   for (const n of staged) {
     if (isEmpty(left)) break;
-    takeBrought(left, bindGroups(schema, yield* readStagedChanges(schema, n)));
+    takeBrought(left, yield* readStagedGroups(schema, n));
   }
   return isEmpty(left) ? transactions : undefined;
 }

@@ -12,6 +12,7 @@ import { SyncError } from "../protocol/errors.ts";
 import { bytesToKeep, decodePullAnswer } from "../protocol/page-codec.ts";
 import type { Page } from "../protocol/pull.ts";
 import type { DeviceSchema } from "./device-schema.ts";
+import { bindGroups, type BoundGroup } from "./row-writer.ts";
 
 const STAGE = `${PREFIX}stage`;
 
@@ -46,6 +47,11 @@ export function* readStagedChanges(schema: DeviceSchema, n: number): Core<readon
     throw new SyncError({ code: "STORAGE_FAILED", message: "A staged page in the local database cannot be read." });
   remember(schema, { bytes, changes: answer.changes });
   return answer.changes;
+}
+
+/** The same, looked up in the device's schema. */
+export function* readStagedGroups(schema: DeviceSchema, n: number): Core<readonly BoundGroup[]> {
+  return bindGroups(schema, yield* readStagedChanges(schema, n));
 }
 
 /** Lets go of what is remembered. */

@@ -16,8 +16,8 @@ import { addFreshImages, imageName, loadImagesOf, type BaseImage, type BaseImage
 import type { Checkpoint } from "./checkpoint.ts";
 import type { DeviceSchema, DeviceTable } from "./device-schema.ts";
 import { readQueueRows, type QueueRows } from "./queue-rows.ts";
-import { bindGroups, type BoundGroup } from "./row-writer.ts";
-import { maxPagesReadAgain, readStagedChanges } from "./stage.ts";
+import type { BoundGroup } from "./row-writer.ts";
+import { maxPagesReadAgain, readStagedGroups } from "./stage.ts";
 
 /** What leaves the queue beside the others. */
 export interface Beside {
@@ -50,7 +50,7 @@ export function* leavesKeptAlone(
   const images = yield* loadImagesOf(schema, dropped);
   yield* addFreshImages(schema, images, dropped);
   const pages: (readonly BoundGroup[])[] = [];
-  for (const n of changes.staged) pages.push(bindGroups(schema, yield* readStagedChanges(schema, n)));
+  for (const n of changes.staged) pages.push(yield* readStagedGroups(schema, n));
   pages.push(changes.groups);
   const beside: Beside = { dropped, images, isLast: (yield* lastTransaction()).number <= upTo, pages };
   if (beside.isLast) return beside;

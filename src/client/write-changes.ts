@@ -37,16 +37,9 @@ import { collectInheritedKeys } from "./inherited-keys.ts";
 import { lastFormsAfter } from "./last-forms.ts";
 import { type Settled, defaultKeepSentMs, leaveQueue } from "./leave-queue.ts";
 import { replay } from "./rebase.ts";
-import {
-  type BoundGroup,
-  bindGroups,
-  displacedText,
-  readDisplaced,
-  requireSettled,
-  writeGroups,
-} from "./row-writer.ts";
+import { type BoundGroup, displacedText, readDisplaced, requireSettled, writeGroups } from "./row-writer.ts";
 import { dropAll, dropOutside } from "./scope-drop.ts";
-import { readStagedChanges } from "./stage.ts";
+import { readStagedGroups } from "./stage.ts";
 import { isConstraintError } from "./storage-error.ts";
 import type { OnRefusal } from "./row-sql.ts";
 import { type Beside, leavesKeptAlone } from "./untouched.ts";
@@ -94,7 +87,7 @@ export function* writeChanges(
   const shown: ShownRows | undefined = sync.isFollowed ? new Map() : undefined;
   if (shown) {
     if (changes.replaces || changes.scopes) yield* noteAll(schema, shown);
-    for (const n of changes.staged) yield* noteGroups(bindGroups(schema, yield* readStagedChanges(schema, n)), shown);
+    for (const n of changes.staged) yield* noteGroups(yield* readStagedGroups(schema, n), shown);
     yield* noteGroups(changes.groups, shown);
   }
   const written = yield* writeNoting(sync, schema, checkpoint, changes, shown);
@@ -278,7 +271,7 @@ function* writeBase(
   }
   const inherited = collectInheritedKeys(schema);
   for (const n of changes.staged) {
-    const groups = bindGroups(schema, yield* readStagedChanges(schema, n));
+    const groups = yield* readStagedGroups(schema, n);
     for (const group of groups) tables.add(group.table.key);
     inherited.note(groups);
     yield* writeGroups(groups, { displaced, areNew: changes.isFresh, onRefusal });

@@ -302,32 +302,36 @@ describe("a database that does something else, with as many entries in the log",
     expect(await one(server, "SELECT notes FROM todos WHERE id = 't1'")).toBeNull();
   });
 
-  test("P2: a transaction behind it is judged by what the trigger has written", async () => {
-    const swap = swaps("UPDATE OF title ON todos", "true", `UPDATE todos SET notes = 'theirs' WHERE id = NEW.id`);
-    const outcomesOf = async (together: boolean): Promise<unknown> => {
-      const { server, device } = await open([swap]);
-      await using _ = server;
-      const transactions = [
-        device.tx(device.update("todos", "t1", { title: ["One", "mine"] })),
-        device.tx(device.update("todos", "t1", { notes: [null, "mine"] })),
-      ];
-      const outcomes = together
-        ? await device.sync(...transactions)
-        : [...(await device.sync(...transactions.slice(0, 1))), ...(await device.sync(...transactions.slice(1)))];
-      return [
-        outcomes.map(({ number, status }) => ({ number, status })),
-        await one(server, "SELECT notes FROM todos WHERE id = 't1'"),
-      ];
-    };
-    expect(await outcomesOf(true)).toEqual(await outcomesOf(false));
-  });
-
-  interface Hidden {
+  interface Case {
     readonly sql: readonly string[];
     readonly writes: (device: HandDevice) => readonly HandOperation[];
     readonly rows: string;
   }
-  const hidden: Readonly<Record<string, Hidden>> = {
+  /** What becomes of writes that are pushed at once, or one after the other. */
+  const outcomesOf = async ({ sql, writes, rows: query }: Case, together: boolean): Promise<unknown> => {
+    const { server, device } = await open(sql);
+    await using _ = server;
+    await device.pull();
+    const transactions = writes(device).map((operation) => device.tx(operation));
+    const outcomes = together
+      ? await device.sync(...transactions)
+      : [...(await device.sync(...transactions.slice(0, 1))), ...(await device.sync(...transactions.slice(1)))];
+    return [outcomes.map(({ number, status }) => ({ number, status })), await server.all(query)];
+  };
+
+  test("P2: a transaction behind it is judged by what the trigger has written", async () => {
+    const swapped: Case = {
+      sql: [swaps("UPDATE OF title ON todos", "true", `UPDATE todos SET notes = 'theirs' WHERE id = NEW.id`)],
+      writes: (device) => [
+        device.update("todos", "t1", { title: ["One", "mine"] }),
+        device.update("todos", "t1", { notes: [null, "mine"] }),
+      ],
+      rows: "SELECT notes FROM todos WHERE id = 't1'",
+    };
+    expect(await outcomesOf(swapped, true)).toEqual(await outcomesOf(swapped, false));
+  });
+
+  const hidden: Readonly<Record<string, Case>> = {
     overwrites: {
       sql: [swaps("UPDATE ON todos", "NEW.title = 'mine'", `UPDATE todos SET notes = 'theirs' WHERE id = NEW.id`)],
       writes: (device) => [
@@ -351,20 +355,10 @@ describe("a database that does something else, with as many entries in the log",
   };
   test.each(Object.entries(hidden))(
     "P2: also by what it %s, which is nowhere to be seen in the end",
-    async (_what, { sql, writes, rows: query }) => {
-      const outcomesOf = async (together: boolean): Promise<unknown> => {
-        const { server, device } = await open(sql);
-        await using _ = server;
-        await device.pull();
-        const transactions = writes(device).map((operation) => device.tx(operation));
-        const outcomes = together
-          ? await device.sync(...transactions)
-          : [...(await device.sync(...transactions.slice(0, 1))), ...(await device.sync(...transactions.slice(1)))];
-        return [outcomes.map(({ number, status }) => ({ number, status })), await server.all(query)];
-      };
-      const told = await outcomesOf(false);
+    async (_what, written) => {
+      const told = await outcomesOf(written, false);
       expect(told).toMatchObject([[{ number: 2, status: "merged" }], {}]);
-      expect(await outcomesOf(true)).toEqual(told);
+      expect(await outcomesOf(written, true)).toEqual(told);
     },
   );
 });
